@@ -1,0 +1,19 @@
+"""Few-shot datasets as deterministic, random-access streams of episodes."""
+
+from episodes.errors import EpisodesError, UsageError
+from episodes.sampling import EpisodePlan, EpisodeSpec
+from episodes.store import Store, open
+from episodes.stream import Episode, EpisodeBatch, Stream, stream
+
+__all__ = [
+    "Episode",
+    "EpisodeBatch",
+    "EpisodePlan",
+    "EpisodeSpec",
+    "EpisodesError",
+    "Store",
+    "Stream",
+    "UsageError",
+    "open",
+    "stream",
+]

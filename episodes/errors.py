@@ -1,0 +1,24 @@
+"""What a user can mend arrives as one of these: one line, no traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class EpisodesError(Exception):
+    """A failure: what was found, where, what was expected, and what to type next, in one line."""
+
+    exit_code = 1
+
+
+class UsageError(EpisodesError):
+    """A request that cannot be met as it was made."""
+
+    exit_code = 2
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is none of `known`, with the nearest match where there is one."""
+    names = list(known)
+    nearest = get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return UsageError(f"unknown {kind} {name!r}: {hint}(known: {', '.join(names) or 'none'})")

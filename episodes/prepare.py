@@ -1,0 +1,269 @@
+"""Preparing: read a dataset's files, resize its images, and write them as a store, all or nothing."""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from episodes import images, manifest, places
+from episodes.archive import file_sha256
+from episodes.errors import EpisodesError, UsageError
+from episodes.manifest import Manifest
+from episodes.readers import Record, reader_of
+from episodes.store import Store
+from episodes.store.digest import ContentDigest
+from episodes.store.hdf5 import DEFAULT_SHARD_BYTES, ShardWriter, sync_file
+from episodes.store.layout import StoreInfo, write_info
+
+QUARTER_TURNS = 4
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a dataset's images are turned into rows: pixels a side, resize filter, rotations."""
+
+    size: int
+    resize: str
+    rotations: bool
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= 4096:
+            raise UsageError(f"size is {self.size}; expected 1 to 4096 pixels")
+
+
+def recipe_of(facts: Manifest, size: int | None = None, rotations: bool = False) -> Recipe:
+    """The manifest's own recipe, changed by what was asked for."""
+    return Recipe(facts.image.size if size is None else size, facts.image.resize, rotations)
+
+
+def store_name(facts: Manifest, recipe: Recipe) -> str:
+    """The name of the store that `recipe` makes: the dataset's, with what differs from its default."""
+    size = "" if recipe.size == facts.image.size else f"-{recipe.size}px"
+    return f"{facts.name}{size}{'-rotations' if recipe.rotations else ''}"
+
+
+def prepare(
+    dataset: str | Manifest,
+    source: Path | None = None,
+    *,
+    size: int | None = None,
+    rotations: bool = False,
+    out: Path | None = None,
+    home: Path | None = None,
+    force: bool = False,
+    shard_bytes: int = DEFAULT_SHARD_BYTES,
+    progress: Progress | None = None,
+) -> Store:
+    """The store of `dataset` (a shipped manifest's name, or a manifest), made from the files in `source` unless it is there already.
+
+    `size` is the edge in pixels, `rotations` adds every class turned by 90, 180 and 270 degrees as
+    classes of their own, `out` is the store's folder (default: `stores/` under `home`), `force`
+    replaces what is there, and `progress` is told images read and images expected. The store is
+    written beside its final place and renamed into it: it exists whole or not at all. Raises
+    EpisodesError for missing or damaged files, counts that differ from the manifest's, and a disk
+    that cannot be written.
+    """
+    from filelock import FileLock
+
+    facts = manifest.load(dataset) if isinstance(dataset, str) else dataset
+    recipe = recipe_of(facts, size, rotations)
+    target = out or places.stores(home) / store_name(facts, recipe)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.parent / f".{target.name}.lock"):
+            if target.exists() and not force:
+                return _already_prepared(target, facts, recipe)
+            _sweep(target)
+            with _built_beside(target) as folder:
+                _build(folder, target.name, facts, recipe, source, shard_bytes, progress)
+            return Store(target)
+    except OSError as error:
+        raise EpisodesError(
+            f"cannot write the store {target}: {error.strerror or error}: "
+            "free or choose another place (--out, EPISODES_HOME)"
+        ) from None
+
+
+def _already_prepared(target: Path, facts: Manifest, recipe: Recipe) -> Store:
+    if not target.is_dir() or not (target / "store.json").exists():
+        raise EpisodesError(f"{target} is there and is not a store: choose another --out")
+    store = Store(target)
+    if store.info.dataset != facts.name or store.info.preprocessing != asdict(recipe):
+        raise EpisodesError(
+            f"{target} holds {store.name} made with {dict(store.info.preprocessing)}: "
+            "choose another --out, or add --force to replace it"
+        )
+    return store
+
+
+def _build(
+    folder: Path,
+    name: str,
+    facts: Manifest,
+    recipe: Recipe,
+    source: Path | None,
+    shard_bytes: int,
+    progress: Progress | None,
+) -> None:
+    records = _counted(reader_of(facts)(facts, source), facts.images, progress)
+    by_class = _read_classes(records, facts, recipe)
+    class_names: list[str] = []
+    class_sizes: list[int] = []
+    digest = ContentDigest()
+    shape = (recipe.size, recipe.size, facts.image.channels)
+    writer = ShardWriter(folder, shape, shard_bytes)
+    for class_name, ids, pixels in _rows(by_class, recipe):
+        class_names.append(class_name)
+        class_sizes.append(len(ids))
+        digest.add_class(class_name, ids, pixels)
+        writer.append(ids, pixels)
+    content_digest = digest.hexdigest()
+    info = StoreInfo(
+        name=name,
+        dataset=facts.name,
+        version=facts.version,
+        class_names=tuple(class_names),
+        class_sizes=tuple(class_sizes),
+        splits=_splits(facts, recipe),
+        default_scheme=facts.default_scheme,
+        image_shape=shape,
+        preprocessing=asdict(recipe),
+        training=facts.training,
+        shards=writer.finish(),
+        content_digest=content_digest,
+        manifest_digest=facts.digest,
+        verified=_verified(facts, recipe, content_digest),
+        sources=tuple(_sources(facts, source)),
+        tool_version=tool_version(),
+    )
+    write_info(folder, info)
+    sync_file(folder / "store.json")
+
+
+def _counted(
+    records: Iterable[Record], expected: int, progress: Progress | None
+) -> Iterator[Record]:
+    for count, record in enumerate(records, start=1):
+        yield record
+        if progress and (count % 256 == 0 or count == expected):
+            progress(count, expected)
+
+
+def _read_classes(
+    records: Iterable[Record], facts: Manifest, recipe: Recipe
+) -> dict[str, dict[str, np.ndarray]]:
+    classes: dict[str, dict[str, np.ndarray]] = {name: {} for name in facts.class_names}
+    for record in records:
+        if record.class_name not in classes:
+            raise EpisodesError(
+                f"the class {record.class_name!r} is not in {facts.name}.classes.tsv: "
+                f"expected the files of {facts.homepage}"
+            )
+        pixels = images.resize(record.pixels, recipe.size, recipe.resize)
+        classes[record.class_name][record.image_id] = pixels
+    found = sum(map(len, classes.values()))
+    if found != facts.images:
+        raise EpisodesError(f"{facts.name} has {found} images; expected {facts.images}")
+    for name, entries in classes.items():
+        if facts.images_per_class not in (None, len(entries)):
+            raise EpisodesError(
+                f"the class {name!r} has {len(entries)} images; expected {facts.images_per_class}"
+            )
+    return classes
+
+
+def _rows(
+    by_class: dict[str, dict[str, np.ndarray]], recipe: Recipe
+) -> Iterator[tuple[str, list[str], np.ndarray]]:
+    turns = range(QUARTER_TURNS) if recipe.rotations else range(1)
+    for name, entries in by_class.items():
+        ids = sorted(entries, key=natural_order)
+        upright = np.stack([entries[image_id] for image_id in ids])[..., np.newaxis]
+        for turn in turns:
+            turned = np.ascontiguousarray(np.rot90(upright, turn, axes=(1, 2)))
+            suffix = f"/rot{90 * turn:03d}" if recipe.rotations else ""
+            yield name + suffix, ids, turned
+
+
+def _splits(facts: Manifest, recipe: Recipe) -> dict[str, dict[str, tuple[int, ...]]]:
+    copies = QUARTER_TURNS if recipe.rotations else 1
+    return {
+        scheme.name: {
+            part: tuple(copies * index + turn for index in classes for turn in range(copies))
+            for part, classes in scheme.classes.items()
+        }
+        for scheme in facts.schemes.values()
+    }
+
+
+def _verified(facts: Manifest, recipe: Recipe, digest: str) -> str:
+    for witness in facts.witnesses:
+        if (witness.size, witness.resize, witness.rotations) == (
+            recipe.size,
+            recipe.resize,
+            recipe.rotations,
+        ):
+            if witness.digest == digest:
+                return "names, counts and pixels"
+            return f"names and counts; the pixels differ from the witnessed digest {witness.digest}"
+    return "names and counts; no pixel digest was witnessed for this preparation"
+
+
+def _sources(facts: Manifest, source: Path | None) -> Iterator[dict[str, object]]:
+    for file in facts.files:
+        path = source / file.name if source else Path(file.name)
+        sha256 = file_sha256(path) if path.is_file() else None
+        yield {"file": file.name, "sha256": sha256, "original": sha256 == file.sha256}
+
+
+def natural_order(name: str) -> list[tuple[int, int, str]]:
+    """A sort key by which "img2" comes before "img10"."""
+    return [
+        (0, int(part), "") if part.isdigit() else (1, 0, part)
+        for part in re.split(r"([0-9]+)", name)
+    ]
+
+
+def tool_version() -> str:
+    """The installed version of this distribution."""
+    try:
+        return version("fewshot-episodes")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@contextmanager
+def _built_beside(target: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.making-", dir=target.parent))
+    try:
+        yield folder
+        _sync_folder(folder)
+        if target.exists():
+            target.rename(Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent)))
+        folder.chmod(0o755)
+        folder.rename(target)
+        _sync_folder(target.parent)
+    finally:
+        _sweep(target)
+
+
+def _sweep(target: Path) -> None:
+    for kind in ("making", "old"):
+        for leftover in target.parent.glob(f".{target.name}.{kind}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,5 @@
+"""Samplers: from (class table, spec, seed, i) to an episode plan of row numbers; no pixels."""
+
+from episodes.sampling.spec import ClassTable, EpisodePlan, EpisodeSpec, PlanBatch
+
+__all__ = ["ClassTable", "EpisodePlan", "EpisodeSpec", "PlanBatch"]

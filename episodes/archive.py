@@ -1,4 +1,4 @@
-"""Read-only access to the members of a zip archive or of its extracted folder, without unpacking."""
+"""Read-only access to the members of a zip archive, or of its extracted folder."""
 
 import hashlib
 import stat
@@ -94,7 +94,8 @@ def _refuse_unsafe(origin: Path, info: zipfile.ZipInfo) -> None:
     path = PurePosixPath(info.filename.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         raise EpisodesError(
-            f"{origin}: the entry {info.filename!r} climbs out of its folder: do not trust this archive"
+            f"{origin}: the entry {info.filename!r} climbs out of its folder: "
+            "do not trust this archive"
         )
     if stat.S_ISLNK(info.external_attr >> 16):
         raise EpisodesError(f"{origin}: the entry {info.filename!r} is a link; expected a file")

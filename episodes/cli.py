@@ -100,7 +100,8 @@ def list_datasets(as_json: bool) -> None:
     for row in rows:
         click.echo(
             f"{row['name']:<14} {row['classes']:>6,} classes {row['images']:>9,} images  "
-            f"{row['access']:<9} {row['licence']:<10} prepared: {', '.join(row['prepared']) or 'no'}"
+            f"{row['access']:<9} {row['licence']:<10} "
+            f"prepared: {', '.join(row['prepared']) or 'no'}"
         )
 
 

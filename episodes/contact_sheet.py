@@ -1,4 +1,4 @@
-"""A picture of one episode: a row for each class, its support images left and its query images right."""
+"""A picture of one episode: a row for each class, support images left, query images right."""
 
 import re
 from typing import TYPE_CHECKING

@@ -89,7 +89,7 @@ class Manifest:
 
 
 def folder() -> Path:
-    """The folder of the shipped manifests: inside the installed package, or beside it in a checkout."""
+    """The folder of the shipped manifests: in the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
     installed = package / "manifests"
     return installed if installed.is_dir() else package.parent / "manifests"
@@ -110,7 +110,7 @@ def load(name: str) -> Manifest:
 def parse(path: Path) -> Manifest:
     """The manifest in the TOML file `path` and its class table beside it.
 
-    Raises EpisodesError naming file and key for what is missing, of the wrong type, or inconsistent.
+    Raises EpisodesError naming file and key for what is missing, ill-typed or inconsistent.
     """
     text = _read(path)
     try:
@@ -168,7 +168,7 @@ class _Table:
         value = self.values[key]
         if type(value) is not kind:
             raise self.error(key, f"is {value!r}; expected {_article(kind)}")
-        if kind is int and value < 0:
+        if isinstance(value, int) and value < 0:
             raise self.error(key, f"is {value}; expected 0 or more")
         if must_equal is not ... and value != must_equal:
             raise self.error(key, f"is {value!r}; expected {must_equal!r}")

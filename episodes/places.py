@@ -1,4 +1,4 @@
-"""Where downloads and stores live: EPISODES_HOME, else $XDG_CACHE_HOME/episodes, else ~/.cache/episodes."""
+"""Where stores live: EPISODES_HOME, else $XDG_CACHE_HOME/episodes, else ~/.cache/episodes."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Preparing: read a dataset's files, resize its images, and write them as a store, all or nothing."""
+"""Preparing: read a dataset's files, resize its images, write them as a store, all or nothing."""
 
 import os
 import re
@@ -45,7 +45,7 @@ def recipe_of(facts: Manifest, size: int | None = None, rotations: bool = False)
 
 
 def store_name(facts: Manifest, recipe: Recipe) -> str:
-    """The name of the store that `recipe` makes: the dataset's, with what differs from its default."""
+    """The name of the store that `recipe` makes: the dataset's, and what differs from its own."""
     size = "" if recipe.size == facts.image.size else f"-{recipe.size}px"
     return f"{facts.name}{size}{'-rotations' if recipe.rotations else ''}"
 
@@ -62,14 +62,14 @@ def prepare(
     shard_bytes: int = DEFAULT_SHARD_BYTES,
     progress: Progress | None = None,
 ) -> Store:
-    """The store of `dataset` (a shipped manifest's name, or a manifest), made from the files in `source` unless it is there already.
+    """The store of `dataset`, made from the files in `source` unless it is there already.
 
-    `size` is the edge in pixels, `rotations` adds every class turned by 90, 180 and 270 degrees as
-    classes of their own, `out` is the store's folder (default: `stores/` under `home`), `force`
-    replaces what is there, and `progress` is told images read and images expected. The store is
-    written beside its final place and renamed into it: it exists whole or not at all. Raises
-    EpisodesError for missing or damaged files, counts that differ from the manifest's, and a disk
-    that cannot be written.
+    `dataset` is a shipped manifest's name, or a manifest; `size` is the edge in pixels; `rotations`
+    adds every class turned by 90, 180 and 270 degrees as classes of their own; `out` is the store's
+    folder (default: `stores/` under `home`); `force` replaces what is there; `progress` is told
+    images read and images expected. The store is written beside its final place and renamed into
+    it: it exists whole or not at all. Raises EpisodesError for missing or damaged files, counts
+    that differ from the manifest's, and a disk that cannot be written.
     """
     from filelock import FileLock
 
@@ -79,8 +79,10 @@ def prepare(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.parent / f".{target.name}.lock"):
-            if target.exists() and not force:
-                return _already_prepared(target, facts, recipe)
+            if target.exists():
+                _refuse_other_folder(target)
+                if not force:
+                    return _already_prepared(target, facts, recipe)
             _sweep(target)
             with _built_beside(target) as folder:
                 _build(folder, target.name, facts, recipe, source, shard_bytes, progress)
@@ -92,9 +94,12 @@ def prepare(
         ) from None
 
 
-def _already_prepared(target: Path, facts: Manifest, recipe: Recipe) -> Store:
-    if not target.is_dir() or not (target / "store.json").exists():
+def _refuse_other_folder(target: Path) -> None:
+    if not (target / "store.json").is_file():
         raise EpisodesError(f"{target} is there and is not a store: choose another --out")
+
+
+def _already_prepared(target: Path, facts: Manifest, recipe: Recipe) -> Store:
     store = Store(target)
     if store.info.dataset != facts.name or store.info.preprocessing != asdict(recipe):
         raise EpisodesError(
@@ -224,12 +229,13 @@ def _sources(facts: Manifest, source: Path | None) -> Iterator[dict[str, object]
         yield {"file": file.name, "sha256": sha256, "original": sha256 == file.sha256}
 
 
-def natural_order(name: str) -> list[tuple[int, int, str]]:
+def natural_order(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """A sort key by which "img2" comes before "img10"."""
-    return [
-        (0, int(part), "") if part.isdigit() else (1, 0, part)
+    parts = [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part)
         for part in re.split(r"([0-9]+)", name)
     ]
+    return parts, name
 
 
 def tool_version() -> str:

@@ -1,32 +1,48 @@
-"""The generated dataset `glyphs`: characters of invented alphabets, each drawn by many virtual hands.
+"""Glyphs, generated: characters of invented alphabets, each drawn by many virtual hands.
 
-Pixels must be the same on every machine and NumPy release. So random numbers come from Philox's raw
-words alone, and arithmetic keeps to + - * / and the square root, which IEEE 754 rounds exactly.
-Coordinates are (x, y) in units of the image side, y downwards.
+Pixels must be the same on every machine and NumPy release: random numbers come from the raw words
+of Philox alone, and arithmetic keeps to + - * / and the square root, which IEEE 754 rounds exactly.
+Coordinates are (x, y), in units of the image's side, from its centre.
 """
 
 import hashlib
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from episodes.errors import EpisodesError
+from episodes.errors import EpisodesError, UsageError
+from episodes.manifest import Manifest
+from episodes.readers import Record
 
-CLASS_NAME = re.compile(r"alphabet\d\d/character\d\d")
+Number = TypeVar("Number", float, np.ndarray)
 
-GRID_COLUMNS, GRID_ROWS = 3, 4
+CLASS_NAME = re.compile(r"(?P<alphabet>alphabet\d\d)/character\d\d")
+
 ANCHORS = 8
-FEWEST_STROKES, MOST_STROKES = 2, 4
-SEGMENTS = 10  # straight pieces that a stroke is drawn with
+COLUMNS, ROWS = 3, 4  # of the grid that anchors are taken from
+CELL_PLACE = 0.2, 0.8  # of an anchor in its cell
+REACH = 3  # anchors that a stroke can lead to: few enough that none goes back the way it came
+MOST_STROKES = 4
+BEND = 0.1, 1.2  # an alphabet's, as a share of a stroke's length
+JOINING = 0.3, 0.9
+EXTENT = 0.64  # longer side of a character's ideal form
 
-WARP = 0.22  # of the slant, turn and stretch; no unit
-SHIFT = 0.06
-WOBBLE = 0.035  # of every control point
-OVERSHOOT = 0.12  # at either end of a stroke, as a share of its length
-FINEST_PEN, BROADEST_PEN = 0.025, 0.055  # radius
-EDGE = 0.036  # width over which ink fades
+WARP = 0.13  # slant, turn and stretch: standard deviation of the matrix entries
+HABIT, WHIM = 0.8, 0.6  # how much of a warp is the hand's own, and how much this drawing's
+SHIFT = 0.08
+WOBBLE = 0.018  # of each control point
+OVERRUN = 0.05  # of a stroke's two ends, as a share of its length
+PEN = 0.03, 0.045  # radius
+
+SEGMENTS = 10  # straight pieces that stand for a curve
+TIMES = np.arange(SEGMENTS + 1) / SEGMENTS
+FADE = 0.036  # width of the edge where ink turns to ground
 
 
 @dataclass(frozen=True)
@@ -35,121 +51,174 @@ class Style:
 
     anchors: float64 [ANCHORS, 2], where strokes begin and end.
     bend: how far strokes bow at most, as a share of their length.
-    joined: probability that a stroke begins where the last one ended.
-    strokes: the fewest and the most strokes of a character.
+    joining: probability that a stroke begins where the last one ended.
+    fewest: least number of strokes.
     """
 
     anchors: np.ndarray
     bend: float
-    joined: float
-    strokes: tuple[int, int]
+    joining: float
+    fewest: int
+
+
+def records(manifest: Manifest, source: Path | None) -> Iterator[Record]:
+    """Every drawing of the manifest's classes, in its order, with ids `hand01`, `hand02`, ...
+
+    The manifest's parameters `seed` and `drawers` say which dataset to make. Raises UsageError
+    where a source folder is given: nothing is read.
+    """
+    if source is not None:
+        raise UsageError(f"{manifest.name} is generated, not read from {source}: leave out --from")
+    seed, drawers = manifest.parameters["seed"], manifest.parameters["drawers"]
+    for class_name in manifest.class_names:
+        drawings = draw_class(class_name, seed, drawers, manifest.image.size)
+        for hand, drawing in enumerate(drawings, start=1):
+            yield Record(class_name, f"hand{hand:02d}", drawing[..., 0])
 
 
 def draw_class(class_name: str, seed: int = 1, drawers: int = 20, size: int = 28) -> np.ndarray:
-    """Draw one character once by each of `drawers` hands, bright ink on a dark ground.
+    """Draw one character once with each of `drawers` hands, bright ink on a dark ground.
 
     Returns uint8 [drawers, size, size, 1], a pure function of the arguments; its first rows do not
     depend on `drawers`. Raises EpisodesError where the name is not `alphabetNN/characterNN`.
     """
-    if not CLASS_NAME.fullmatch(class_name):
+    match = CLASS_NAME.fullmatch(class_name)
+    if not match:
         raise EpisodesError(
             f"glyphs has no class {class_name!r}: expected a name like 'alphabet01/character01'"
         )
-    alphabet = class_name.split("/")[0]
-    strokes = draw_character(alphabet_style(seed, alphabet), f"{seed}/{class_name}")
-    curves = draw_by_hands(strokes, f"{seed}/{alphabet}", f"{seed}/{class_name}", drawers)
-    pens = uniforms(f"{seed}/{alphabet}/pens", drawers)
-    radii = FINEST_PEN + (BROADEST_PEN - FINEST_PEN) * pens
-    return render(curves, radii, size)
+    alphabet, character = f"{seed}/{match['alphabet']}", f"{seed}/{class_name}"
+    strokes = ideal_form(alphabet_style(alphabet), character)
+    curves = drawn_by_hands(strokes, alphabet, character, drawers)
+    pens = between(*PEN, uniforms(f"{alphabet}/pens", drawers))
+    return inked(curves, pens, size)
 
 
 def unit_floats(words: np.ndarray) -> np.ndarray:
-    """Map uint64 words to float64 in [0, 1), by their upper 53 bits."""
+    """The upper 53 bits of uint64 words as float64 in [0, 1)."""
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def uniforms(name: str, *shape: int) -> np.ndarray:
     """Uniform float64 in [0, 1) of the given shape, a pure function of the name."""
     digest = hashlib.sha256(f"glyphs/1/{name}".encode()).digest()
-    generator = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
-    return unit_floats(generator.random_raw(math.prod(shape))).reshape(shape)
+    philox = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
+    return unit_floats(philox.random_raw(math.prod(shape))).reshape(shape)
+
+
+def between(low: float, high: float, share: Number) -> Number:
+    """The value that lies a share of the way from low to high."""
+    return low + (high - low) * share
 
 
 def bells(name: str, *shape: int) -> np.ndarray:
-    """Bell-shaped noise of mean 0 and variance 1 within -3..3: the centred sum of three uniforms."""
-    thirds = uniforms(name, *shape, 3)
-    return 2.0 * (thirds[..., 0] + thirds[..., 1] + thirds[..., 2]) - 3.0
+    """Bell-shaped noise of mean 0 and variance 1 within -3..3: three uniforms, summed, centred."""
+    parts = uniforms(name, *shape, 3)
+    return 2.0 * (parts[..., 0] + parts[..., 1] + parts[..., 2]) - 3.0
 
 
-def alphabet_style(seed: int, alphabet: str) -> Style:
-    """The style of an alphabet, a pure function of the arguments."""
-    cells = np.argsort(uniforms(f"{seed}/{alphabet}/cells", GRID_COLUMNS * GRID_ROWS))[:ANCHORS]
-    corners = np.stack([cells % GRID_COLUMNS / GRID_COLUMNS, cells // GRID_COLUMNS / GRID_ROWS], 1)
-    within = uniforms(f"{seed}/{alphabet}/within", ANCHORS, 2)
-    cell_sides = np.array([1 / GRID_COLUMNS, 1 / GRID_ROWS])
-    anchors = 0.15 + 0.7 * (corners + cell_sides * (0.2 + 0.6 * within))
-    bend, joined = uniforms(f"{seed}/{alphabet}/habits", 2)
-    return Style(anchors, bend=1.2 * bend, joined=0.3 + 0.6 * joined, strokes=(2, 4))
+def alphabet_style(alphabet: str) -> Style:
+    """The style of the alphabet of that name."""
+    cells = np.argsort(uniforms(f"{alphabet}/cells", COLUMNS * ROWS))[:ANCHORS]
+    places = between(*CELL_PLACE, uniforms(f"{alphabet}/places", ANCHORS, 2))
+    anchors = np.stack([cells % COLUMNS, cells // COLUMNS], axis=1) + places
+    bend, joining, fewest = uniforms(f"{alphabet}/habits", 3).tolist()
+    return Style(
+        anchors / np.array([COLUMNS, ROWS]) - 0.5,
+        bend=between(*BEND, bend),
+        joining=between(*JOINING, joining),
+        fewest=2 + int(2 * fewest),
+    )
 
 
-def draw_character(style: Style, name: str) -> np.ndarray:
-    """The ideal form of a character: control points of cubic Bezier curves, float64 [strokes, 4, 2]."""
-    fewest, most = style.strokes
-    strokes = fewest + int(uniforms(f"{name}/strokes", 1)[0] * (most + 1 - fewest))
-    curves = np.empty((strokes, 4, 2))
-    last = 0
-    for curve, (lift, start, end, *bows) in zip(curves, uniforms(f"{name}/curves", strokes, 5)):
-        first = last if lift < style.joined else int(start * ANCHORS)
-        last = (first + 1 + int(end * (ANCHORS - 1))) % ANCHORS
-        a, b = style.anchors[[first, last]]
-        along = (b - a) / 3.0
-        across = np.array([-along[1], along[0]]) * 3.0 * style.bend
-        curve[:] = a, a + along + across * (2 * bows[0] - 1), b - along + across * (2 * bows[1] - 1), b
-    return curves
+def ideal_form(style: Style, character: str) -> np.ndarray:
+    """The strokes of a character before any hand draws it, centred and scaled to EXTENT.
+
+    Returns control points of cubic Bezier curves, float64 [strokes, 4, 2].
+    """
+    length, first = uniforms(f"{character}/length", 2).tolist()
+    strokes = style.fewest + int(length * (MOST_STROKES + 1 - style.fewest))
+    end = int(first * ANCHORS)
+    curves = []
+    for lift, origin, reach, *bows in uniforms(f"{character}/strokes", strokes, 5).tolist():
+        start = end if lift < style.joining else int(origin * ANCHORS)
+        end = (start + 1 + int(reach * REACH)) % ANCHORS
+        near, far = (style.bend * (2.0 * bow - 1.0) for bow in bows)
+        curves.append(bowed(style.anchors[start], style.anchors[end], near, far))
+    return centred(np.stack(curves))
 
 
-def draw_by_hands(strokes: np.ndarray, alphabet: str, name: str, drawers: int) -> np.ndarray:
-    n = len(strokes)
-    warp = WARP * (0.8 * bells(f"{alphabet}/warp", drawers, 2, 2) + 0.6 * bells(f"{name}/warp", drawers, 2, 2))
-    warp = warp[:, None, None]
-    shift = SHIFT * bells(f"{name}/shift", drawers, 1, 1, 2)
-    p = strokes[None] - 0.5 + WOBBLE * bells(f"{name}/wobble", drawers, n, 4, 2)
-    x, y = p[..., 0], p[..., 1]
-    warped = np.stack([x * warp[..., 0, 0] + y * warp[..., 0, 1], x * warp[..., 1, 0] + y * warp[..., 1, 1]], -1)
-    p = 0.5 + p + warped + shift
-    begin, finish = np.moveaxis(OVERSHOOT * bells(f"{name}/ends", drawers, n, 2), -1, 0)
-    t = np.arange(SEGMENTS + 1) / SEGMENTS
-    t = (begin[..., None] + (1.0 + finish - begin)[..., None] * t)[..., None]
-    return bezier(p, t)
+def bowed(start: np.ndarray, end: np.ndarray, near: float, far: float) -> np.ndarray:
+    """Control points [4, 2] of a curve whose inner two leave the line by shares of its length."""
+    along = end - start
+    across = np.array([-along[1], along[0]])
+    return np.stack(
+        [start, start + along / 3.0 + near * across, end - along / 3.0 + far * across, end]
+    )
 
 
-def bezier(p, t):
-    p = p[..., None, :]
-    levels = [p[:, :, k] for k in range(4)]
+def centred(curves: np.ndarray) -> np.ndarray:
+    """The curves [strokes, 4, 2] moved and scaled so that their longer side is EXTENT."""
+    points = bezier(curves, TIMES).reshape(-1, 2)
+    low, high = np.minimum.reduce(points), np.maximum.reduce(points)
+    return (curves - (low + high) / 2.0) * (EXTENT / np.maximum.reduce(high - low))
+
+
+def drawn_by_hands(strokes: np.ndarray, alphabet: str, character: str, drawers: int) -> np.ndarray:
+    """The strokes [strokes, 4, 2] as each hand draws them: points [drawers, strokes, points, 2].
+
+    A hand has a habit, the same for a whole alphabet, and a whim for each drawing.
+    """
+    habit = bells(f"{alphabet}/habit", drawers, 2, 1, 1, 2)
+    whim = bells(f"{character}/whim", drawers, 2, 1, 1, 2)
+    warp = WARP * (HABIT * habit + WHIM * whim)
+    shift = SHIFT * bells(f"{character}/shift", drawers, 1, 1, 2)
+    wobble = WOBBLE * bells(f"{character}/wobble", drawers, *strokes.shape)
+    overrun = OVERRUN * bells(f"{character}/overrun", drawers, len(strokes), 2, 1)
+    begin, end = overrun[:, :, 0], 1.0 + overrun[:, :, 1]
+
+    controls = strokes + wobble
+    warped = controls + controls[..., :1] * warp[:, 0] + controls[..., 1:] * warp[:, 1]
+    return bezier(warped + shift, begin + (end - begin) * TIMES)
+
+
+def bezier(controls: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Points [..., times, 2] at `times` of the curves with control points [..., 4, 2].
+
+    De Casteljau's algorithm; times outside 0..1 run past the ends.
+    """
+    levels = [controls[..., k, None, :] for k in range(controls.shape[-2])]
     while len(levels) > 1:
-        levels = [a + (b - a) * t for a, b in zip(levels, levels[1:])]
+        levels = [a + (b - a) * times[..., None] for a, b in pairwise(levels)]
     return levels[0]
 
 
-def render(curves: np.ndarray, radii: np.ndarray, size: int) -> np.ndarray:
-    """[drawers, strokes, points, 2]"""
-    drawers = len(curves)
-    centres = ((np.arange(size) + 0.5) / size).astype(np.float32)
-    px, py = centres[None, None, :], centres[None, :, None]
-    nearest = np.full((drawers, size, size), 4.0, np.float32)
-    starts = curves[:, :, :-1].reshape(drawers, -1, 2).astype(np.float32)
-    ends = curves[:, :, 1:].reshape(drawers, -1, 2).astype(np.float32)
-    for k in range(starts.shape[1]):
-        a = starts[:, k]
-        d = ends[:, k] - a
-        length2 = d[:, 0] * d[:, 0] + d[:, 1] * d[:, 1] + np.float32(1e-12)
-        ax, ay = a[:, 0, None, None], a[:, 1, None, None]
-        dx, dy = d[:, 0, None, None], d[:, 1, None, None]
-        ux, uy = (dx / length2[:, None, None]), dy / length2[:, None, None]
-        x, y = px - ax, py - ay
-        t = np.minimum(np.maximum(x * ux + y * uy, 0), 1)
-        ex, ey = x - t * dx, y - t * dy
-        np.minimum(nearest, ex * ex + ey * ey, out=nearest)
-    distance = np.sqrt(nearest)
-    ink = (radii[:, None, None].astype(np.float32) - distance) / np.float32(EDGE) + np.float32(0.5)
-    return (np.minimum(np.maximum(ink, 0), 1) * 255 + 0.5).astype(np.uint8)[..., None]
+def inked(curves: np.ndarray, pens: np.ndarray, size: int) -> np.ndarray:
+    """Curves [drawers, strokes, points, 2] drawn with pens of radius [drawers].
+
+    Returns uint8 [drawers, size, size, 1]: 255 within a pen's radius of a curve, 0 beyond, and a
+    soft edge of width FADE between.
+    """
+    starts = curves[:, :, :-1].reshape(len(curves), -1, 2)
+    ends = curves[:, :, 1:].reshape(len(curves), -1, 2)
+    nearest = np.full((len(curves), size, size), np.inf, np.float32)
+    for start, end in zip(np.moveaxis(starts, 1, 0), np.moveaxis(ends, 1, 0), strict=True):
+        np.minimum(nearest, squared_distances(start, end, size), out=nearest)
+    depth = pens[:, None, None] - np.sqrt(nearest)
+    ink = np.minimum(np.maximum(depth / FADE + 0.5, 0.0), 1.0)
+    return (255.0 * ink + 0.5).astype(np.uint8)[..., None]
+
+
+def squared_distances(start: np.ndarray, end: np.ndarray, size: int) -> np.ndarray:
+    """Squared distance from pixel centres to the segments start..end, both [drawers, 2].
+
+    Returns float32 [drawers, size, size], rows (y) before columns (x).
+    """
+    centres = ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
+    x0, y0 = start.astype(np.float32).T[:, :, None, None]
+    dx, dy = (end - start).astype(np.float32).T[:, :, None, None]
+    x, y = centres - x0, centres[:, None] - y0
+    squared_length = np.maximum(dx * dx + dy * dy, np.float32(1e-12))
+    along = np.minimum(np.maximum((x * dx + y * dy) / squared_length, 0), 1)
+    x, y = x - along * dx, y - along * dy
+    return x * x + y * y

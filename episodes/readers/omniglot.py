@@ -1,4 +1,4 @@
-"""Omniglot: two zip archives of 1-bit 105 x 105 PNGs, `ARCHIVE/ALPHABET/characterNN/NNNN_NN.png`."""
+"""Omniglot: two zips of 1-bit 105 x 105 PNGs, `ARCHIVE/ALPHABET/characterNN/NNNN_NN.png`."""
 
 import re
 from collections.abc import Iterator

@@ -23,7 +23,7 @@ class ContentDigest:
         self._hash.update(f"class {name}\n".encode())
         for image_id, image in zip(ids, pixels, strict=True):
             self._hash.update(f"{image_id} {height}x{width}x{channels} ".encode())
-            self._hash.update(hashlib.sha256(np.ascontiguousarray(image)).digest())
+            self._hash.update(hashlib.sha256(image.tobytes()).digest())
 
     def hexdigest(self) -> str:
         """The digest of all classes so far."""

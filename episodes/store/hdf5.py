@@ -4,8 +4,10 @@ A shard holds `images`, uint8 [rows, H, W, C], and `ids`, fixed-width bytes [row
 the file stand in store.json, so that rows are gathered without an HDF5 call.
 """
 
+import errno
 import mmap
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -52,10 +54,13 @@ class ShardWriter:
         pixels = np.concatenate(self._pixels)
         ids = np.array([image_id.encode() for image_id in self._ids[:rows]])
         path = self._folder / f"shard-{len(self._shards):05d}.h5"
-        with h5py.File(path, "w") as file:
-            images = file.create_dataset("images", data=pixels[:rows])
-            names = file.create_dataset("ids", data=ids)
-            offsets = images.id.get_offset(), names.id.get_offset()
+        try:
+            with h5py.File(path, "w") as file:
+                images = file.create_dataset("images", data=pixels[:rows])
+                names = file.create_dataset("ids", data=ids)
+                offsets = images.id.get_offset(), names.id.get_offset()
+        except (OSError, RuntimeError) as error:
+            raise _disk_error(error) from None
         sync_file(path)
         self._shards.append(
             ShardInfo(
@@ -95,11 +100,12 @@ class MappedShards:
 
     def ids(self, rows: np.ndarray) -> list[str]:
         """The source ids of the int64 `rows` [n]."""
+        ids = np.empty(len(rows), object)
         owner = np.searchsorted(self._starts, rows, side="right") - 1
-        return [
-            self._shards[index].ids[row - self._starts[index]].decode()
-            for index, row in zip(owner, rows, strict=True)
-        ]
+        for index in np.unique(owner):
+            chosen = np.flatnonzero(owner == index)
+            ids[chosen] = self._shards[index].ids(rows[chosen] - self._starts[index])
+        return [image_id.decode() for image_id in ids]
 
 
 class _MappedShard:
@@ -122,9 +128,17 @@ class _MappedShard:
         self.pixels = np.frombuffer(
             mapped, np.uint8, info.rows * int(np.prod(image_shape)), info.images_offset
         ).reshape(info.rows, *image_shape)
-        self.ids = np.frombuffer(mapped, f"S{info.id_bytes}", info.rows, info.ids_offset)
+        self._ids = np.frombuffer(mapped, f"S{info.id_bytes}", info.rows, info.ids_offset)
 
     def images(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        self._refuse_changed_file()
+        return np.take(self.pixels, rows, axis=0, out=out, mode="clip")
+
+    def ids(self, rows: np.ndarray) -> np.ndarray:
+        self._refuse_changed_file()
+        return self._ids[rows]
+
+    def _refuse_changed_file(self) -> None:
         # A map of a file that was cut short ends the process with SIGBUS: look before each gather.
         status = os.fstat(self._file.fileno())
         if status.st_size != self.info.bytes or status.st_mtime_ns != self._modified:
@@ -132,7 +146,13 @@ class _MappedShard:
                 f"the shard {self.path} was changed while it was open "
                 f"({status.st_size} bytes; expected {self.info.bytes}): prepare the store again"
             )
-        return np.take(self.pixels, rows, axis=0, out=out, mode="clip")
+
+
+def _disk_error(error: Exception) -> OSError:
+    """The error of the disk behind one of HDF5's, which span several lines or are RuntimeErrors."""
+    code = re.search(r"errno = (\d+)", str(error))
+    number = int(code[1]) if code else errno.EIO
+    return OSError(number, os.strerror(number))
 
 
 def sync_file(path: Path) -> None:

@@ -88,7 +88,8 @@ def read_info(folder: Path) -> StoreInfo:
     found = values.get("format") if isinstance(values, dict) else None
     if found != FORMAT:
         raise EpisodesError(
-            f"{folder} has the store format {found!r}; this version reads {FORMAT!r}: {_again(folder)}"
+            f"{folder} has the store format {found!r}; this version reads {FORMAT!r}: "
+            f"{_again(folder)}"
         )
     try:
         return StoreInfo(

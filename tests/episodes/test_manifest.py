@@ -1,0 +1,118 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from episodes import manifest
+from episodes.errors import EpisodesError, UsageError
+from tests.episodes.conftest import MANIFEST, Tiny
+
+
+def write(folder: Path, toml: str, tsv: str) -> Path:
+    (folder / "tiny.toml").write_text(toml)
+    (folder / "tiny.classes.tsv").write_text(tsv)
+    return folder / "tiny.toml"
+
+
+def classes_of(tiny: Tiny) -> str:
+    return (tiny.source / "tiny.classes.tsv").read_text()
+
+
+def test_every_shipped_manifest_parses_and_counts_add_up() -> None:
+    for name in manifest.names():
+        facts = manifest.load(name)
+        for scheme in facts.schemes.values():
+            chosen = [index for part in scheme.classes.values() for index in part]
+            assert len(chosen) == len(set(chosen))
+
+
+def test_omniglot_has_the_published_splits() -> None:
+    facts = manifest.load("omniglot")
+    sizes = {
+        name: tuple(len(scheme.classes[part]) for part in manifest.PARTS)
+        for name, scheme in facts.schemes.items()
+    }
+    assert sizes == {
+        "vinyals": (1028, 172, 423),
+        "lake": (964, 0, 659),
+        "meta-dataset": (883, 81, 659),
+    }
+    assert facts.default_scheme == "vinyals"
+    lake_train = [facts.class_names[index] for index in facts.schemes["lake"].classes["train"]]
+    assert all(name.startswith("images_background/") for name in lake_train)
+
+
+@pytest.mark.real_data
+def test_omniglot_splits_equal_the_published_lists(archives: Path) -> None:
+    lists = archives.parent / "specs" / "splits"
+    if not lists.is_dir():
+        pytest.skip("the published lists are not beside the archives")
+    facts = manifest.load("omniglot")
+    for name, scheme in facts.schemes.items():
+        published = json.loads((lists / f"omniglot.{name}.json").read_text())
+        for part in manifest.PARTS:
+            ours = {facts.class_names[index] for index in scheme.classes[part]}
+            assert ours == set(published[part])
+
+
+def test_an_unknown_dataset_gets_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match="unknown dataset 'omniglto': did you mean 'omniglot'"):
+        manifest.load("omniglto")
+
+
+@pytest.mark.parametrize(
+    ("found", "replacement", "message"),
+    [
+        ('reader = "omniglot"\n', "", "tiny.toml: reader is missing; expected a string"),
+        ("images = 320", "images = true", "tiny.toml: counts.images is True; expected an integer"),
+        ("images = 320", "images = -1", "tiny.toml: counts.images is -1; expected 0 or more"),
+        ("classes = 16", "classes = 17", "counts.classes is 17, but tiny.classes.tsv has 16 rows"),
+        ("val = 4", "val = 5", "splits.quarters.val is 5, but the class table has 4"),
+        ("[splits.quarters]", "[splits.thirds]", r"splits.\* names the schemes"),
+        ("default = true", "", "exactly one default = true"),
+        ('access = "open"', 'access = "free"', r"files\[0\].access is 'free'; expected one of"),
+        ('name = "tiny"', 'name = "other"', "name is 'other'; expected 'tiny'"),
+        ("[counts]", "[counts", "not valid TOML"),
+    ],
+)
+def test_a_wrong_manifest_names_file_and_key(
+    tmp_path: Path, tiny: Tiny, found: str, replacement: str, message: str
+) -> None:
+    path = write(tmp_path, MANIFEST.replace(found, replacement, 1), classes_of(tiny))
+    with pytest.raises(EpisodesError, match=message) as caught:
+        manifest.parse(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("found", "replacement", "message"),
+    [
+        ("class\t", "klass\t", "tiny.classes.tsv: line 1 must be 'class'"),
+        ("\ttrain\ttrain\n", "\ttrain\n", "line 2 has 2 cells; expected 3"),
+        ("\ttrain\ttrain\n", "\ttrain\ttraining\n", "line 2, quarters: 'training' is none of"),
+        ("character02\t", "character01\t", "is listed more than once"),
+    ],
+)
+def test_a_wrong_class_table_names_file_and_line(
+    tmp_path: Path, tiny: Tiny, found: str, replacement: str, message: str
+) -> None:
+    path = write(tmp_path, MANIFEST, classes_of(tiny).replace(found, replacement, 1))
+    with pytest.raises(EpisodesError, match=message):
+        manifest.parse(path)
+
+
+@given(cut=st.integers(0, len(MANIFEST)), junk=st.text(max_size=8))
+def test_damage_is_either_read_or_told_in_one_line(tiny: Tiny, cut: int, junk: str) -> None:
+    path = tiny.source / f"damaged-{os.getpid()}" / "tiny.toml"
+    path.parent.mkdir(exist_ok=True)
+    (path.parent / "tiny.classes.tsv").write_text(classes_of(tiny))
+    path.write_text(MANIFEST[:cut] + junk + MANIFEST[cut + 3 :], encoding="utf-8")
+    try:
+        facts = manifest.parse(path)
+    except EpisodesError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(facts.class_names) == 16

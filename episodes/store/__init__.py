@@ -153,7 +153,7 @@ def open(name_or_path: str | Path, *, home: Path | None = None) -> Store:
     from episodes import manifest, places, prepare
 
     path = Path(name_or_path)
-    if path.is_absolute() or len(path.parts) > 1:
+    if path.is_absolute() or len(path.parts) != 1:
         return Store(path)
     name = str(name_or_path)
     folder = places.stores(home) / name

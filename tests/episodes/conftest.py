@@ -1,4 +1,4 @@
-"""A small dataset in Omniglot's exact layout: two zips of 1-bit 105 x 105 PNGs, ink 0 on paper 1."""
+"""A small dataset in Omniglot's layout: two zips of 1-bit 105 x 105 PNGs, ink 0 on paper 1."""
 
 import io
 import zipfile

@@ -1,0 +1,107 @@
+"""MLPLR: a personal inner rate for each task and step, from how far the task is from fitted."""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from episodes.errors import UsageError, unknown_name
+from trainers.rates.base import RateScheme, State, descend
+from trainers.types import Params
+
+Divergence = Literal["ce", "ce_mean_over_classes", "kl_smoothed", "kl_clamped", "p_no_log"]
+
+
+@dataclass(frozen=True)
+class Personalized(RateScheme):
+    """Rate lr_max - k where the support set's divergence k <= lr_max, else lr_min (MLPLR, eq. 4-6).
+
+    The paper leaves the divergence, both rates and the rate's gradient open. `divergence` is one of
+
+    - `ce`: KL(labels || predictions), the mean cross entropy (default);
+    - `ce_mean_over_classes`: `ce` divided by the number of classes too;
+    - `kl_smoothed`: KL(predictions || labels smoothed by `smoothing`), eq. 4 in its printed order;
+    - `kl_clamped`: KL(predictions || labels), one-hot labels raised to at least `clamp`;
+    - `p_no_log`: minus the mean probability of the true class, the KL with its logarithm forgotten.
+
+    `detach_rate=False` lets the outer gradient flow through the rate (eq. 7 read literally); by
+    default the rate is a constant. At k = lr_max the rate is 0, so lr_min is not a lower bound;
+    `clip=True` makes it one. The rule is the same for steps beyond the trained ones. It needs class
+    labels: there is no form for regression.
+
+    Raises UsageError where lr_min or lr_max is not positive, or smoothing or clamp not in (0, 1).
+    """
+
+    lr_min: float = 0.01
+    lr_max: float = 0.1
+    divergence: Divergence = "ce"
+    detach_rate: bool = True
+    clip: bool = False
+    smoothing: float = 0.1
+    clamp: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.divergence not in get_args(Divergence):
+            raise unknown_name("divergence", self.divergence, get_args(Divergence))
+        for field in ("lr_min", "lr_max"):
+            value = getattr(self, field)
+            if not (isfinite(value) and value > 0):
+                raise UsageError(
+                    f"personalized rate: {field} is {value}, expected a finite number above 0"
+                )
+        for field in ("smoothing", "clamp"):
+            value = getattr(self, field)
+            if not 0 < value < 1:
+                raise UsageError(
+                    f"personalized rate: {field} is {value}, expected a number between 0 and 1"
+                )
+
+    def step(
+        self,
+        meta: Params,
+        j: int,
+        params: Params,
+        grads: Params,
+        loss: Tensor,
+        logits: Tensor,
+        targets: Tensor,
+        state: State,
+    ) -> tuple[Params, State]:
+        """MLPLR eq. 5, then eq. 6; `state` tells the rate and the branch."""
+        k = self.measure(logits, targets)
+        rate, fitted = self.rate(k.detach() if self.detach_rate else k)
+        return descend(params, grads, rate), {"rate": rate, "branch": fitted.to(loss.dtype)}
+
+    def measure(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The divergence k (eq. 4), 0-d, of logits `[S, way]` from labels `[S]`."""
+        way = logits.shape[-1]
+        one_hot = torch.eye(way, dtype=logits.dtype, device=logits.device)[targets]
+        match self.divergence:
+            case "ce":
+                return F.cross_entropy(logits, targets)
+            case "ce_mean_over_classes":
+                return F.cross_entropy(logits, targets) / way
+            case "kl_smoothed":
+                smoothed = one_hot * (1 - self.smoothing) + self.smoothing / way
+                return _kl_from_predictions(logits, smoothed)
+            case "kl_clamped":
+                return _kl_from_predictions(logits, one_hot.clamp(min=self.clamp))
+            case "p_no_log":
+                return -(one_hot * F.softmax(logits, dim=-1)).sum(-1).mean()
+
+    def rate(self, k: Tensor) -> tuple[Tensor, Tensor]:
+        """The rate (eq. 5) for divergence k, and whether k <= lr_max."""
+        fitted = k <= self.lr_max
+        remainder = self.lr_max - k
+        if self.clip:
+            remainder = remainder.clamp(min=self.lr_min)
+        return torch.where(fitted, remainder, self.lr_min), fitted
+
+
+def _kl_from_predictions(logits: Tensor, labels: Tensor) -> Tensor:
+    """KL(softmax(logits) || labels), averaged over the samples."""
+    log_p = F.log_softmax(logits, dim=-1)
+    return (log_p.exp() * (log_p - labels.log())).sum(-1).mean()

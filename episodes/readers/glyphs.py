@@ -22,7 +22,7 @@ from episodes.readers import Record
 
 Number = TypeVar("Number", float, np.ndarray)
 
-CLASS_NAME = re.compile(r"(?P<alphabet>alphabet\d\d)/character\d\d")
+CLASS_NAME = re.compile(r"(?P<alphabet>alphabet[0-9]{2})/character[0-9]{2}")
 
 ANCHORS = 8
 COLUMNS, ROWS = 3, 4  # of the grid that anchors are taken from
@@ -196,8 +196,8 @@ def bezier(controls: np.ndarray, times: np.ndarray) -> np.ndarray:
 def inked(curves: np.ndarray, pens: np.ndarray, size: int) -> np.ndarray:
     """Curves [drawers, strokes, points, 2] drawn with pens of radius [drawers].
 
-    Returns uint8 [drawers, size, size, 1]: 255 within a pen's radius of a curve, 0 beyond, and a
-    soft edge of width FADE between.
+    Returns uint8 [drawers, size, size, 1]: 255 where there is ink, 0 where there is none, and an
+    edge of width FADE between.
     """
     starts = curves[:, :, :-1].reshape(len(curves), -1, 2)
     ends = curves[:, :, 1:].reshape(len(curves), -1, 2)

@@ -1,11 +1,13 @@
 """The generated dataset: fixed pixels, fixed classes, and drawings that look like ink on paper."""
 
 import hashlib
+import json
 import math
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import measure_glyphs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -211,3 +213,25 @@ def test_a_name_that_is_no_class_is_one_line(name: str) -> None:
     with pytest.raises(EpisodesError, match="alphabet01/character01") as error:
         glyphs.draw_class(name)
     assert "\n" not in str(error.value)
+
+
+def test_nearest_and_centroids_are_those_found_by_hand() -> None:
+    references = np.array([[0, 0], [3, 4], [250, 250]], np.uint8)
+    queries = np.array([[0, 2], [3, 3], [200, 255]], np.uint8)
+    assert measure_glyphs.nearest(references, queries).tolist() == [0, 1, 2]
+    means = measure_glyphs.centroids(references, np.array([0, 0, 1]))
+    assert means.tolist() == [[1.5, 2.0], [250.0, 250.0]]
+
+
+def test_a_run_is_read_only_if_tested_on_the_same_episodes(tmp_path: Path) -> None:
+    test = {"accuracy": 0.9, "interval": 0.005, "fingerprint": "ab"}
+    config = {"algo": "anil", "lr": "personalized", "iterations": 400}
+    (tmp_path / "results.json").write_text(json.dumps({"test": test, "config": config}))
+    run = measure_glyphs.read_run(tmp_path, "ab")
+    assert measure_glyphs.markdown([run]).splitlines()[-1] == (
+        "| anil, personalized rates, 400 iterations | 90.00 ± 0.50 |"
+    )
+    with pytest.raises(EpisodesError, match="tested on episodes ab, expected cd"):
+        measure_glyphs.read_run(tmp_path, "cd")
+    with pytest.raises(EpisodesError, match="expected a finished run"):
+        measure_glyphs.read_run(tmp_path / "none", "ab")

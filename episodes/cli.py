@@ -107,7 +107,12 @@ def list_datasets(as_json: bool) -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--from", "source", type=click.Path(path_type=Path), help="Folder of the archives.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="Folder of the archives, or of what they extract to.",
+)
 @click.option("--size", type=int, help="Edge of the images in pixels (default: the dataset's).")
 @click.option("--rotations", is_flag=True, help="Add each class turned by 90, 180, 270 degrees.")
 @click.option("--out", type=click.Path(path_type=Path), help="The store's folder.")
@@ -122,16 +127,16 @@ def prepare(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Prepare the dataset NAME as a store.
+    """Prepare the dataset NAME as a store, from files that are fetched or given with --from.
 
     \b
     Example:
       episodes prepare omniglot --from ~/Downloads/omniglot --rotations
     """
     from episodes.prepare import prepare as prepare_store
-    from episodes.progress import reading_progress
+    from episodes.progress import preparation_progress
 
-    with reading_progress(f"preparing {name}", enabled=not as_json) as progress:
+    with preparation_progress(enabled=not as_json) as progress:
         store = prepare_store(
             name,
             source,

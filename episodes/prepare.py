@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
-from episodes import images, manifest, places
+from episodes import download, images, manifest, places
 from episodes.archive import file_sha256
 from episodes.errors import EpisodesError, UsageError
 from episodes.manifest import Manifest
@@ -23,7 +24,7 @@ from episodes.store.hdf5 import DEFAULT_SHARD_BYTES, ShardWriter, sync_file
 from episodes.store.layout import StoreInfo, write_info
 
 QUARTER_TURNS = 4
-Progress = Callable[[int, int], None]
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def prepare(
     `dataset` is a shipped manifest's name, or a manifest; `size` is the edge in pixels; `rotations`
     adds every class turned by 90, 180 and 270 degrees as classes of their own; `out` is the store's
     folder (default: `stores/` under `home`); `force` replaces what is there; `progress` is told
-    images read and images expected. The store is written beside its final place and renamed into
+    what is being done, how much of it is done, and how much there is. Without `source` the files
+    are fetched. The store is written beside its final place and renamed into
     it: it exists whole or not at all. Raises EpisodesError for missing or damaged files, counts
     that differ from the manifest's, and a disk that cannot be written.
     """
@@ -84,6 +86,8 @@ def prepare(
                 if not force:
                     return _already_prepared(target, facts, recipe)
             _sweep(target)
+            if source is None and not facts.generated:
+                source = _fetched(facts, home, progress)
             with _built_beside(target) as folder:
                 _build(folder, target.name, facts, recipe, source, shard_bytes, progress)
             return Store(target)
@@ -92,6 +96,14 @@ def prepare(
             f"cannot write the store {target}: {error.strerror or error}: "
             "free or choose another place (--out, EPISODES_HOME)"
         ) from None
+
+
+def _fetched(facts: Manifest, home: Path | None, progress: Progress | None) -> Path:
+    folder = places.downloads(home) / facts.name
+    for file in facts.files:
+        shown = partial(progress, f"fetching {file.name} (bytes)") if progress else None
+        download.fetch(file, folder, shown)
+    return folder
 
 
 def _refuse_other_folder(target: Path) -> None:
@@ -159,7 +171,7 @@ def _counted(
     for count, record in enumerate(records, start=1):
         yield record
         if progress and (count % 256 == 0 or count == expected):
-            progress(count, expected)
+            progress("reading images", count, expected)
 
 
 def _read_classes(

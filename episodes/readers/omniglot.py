@@ -30,12 +30,7 @@ def records(manifest: Manifest, source: Path | None) -> Iterator[Record]:
 
 def locate(file: SourceFile, source: Path | None) -> Path:
     """The archive `file` or its extracted folder under `source`; raises EpisodesError if absent."""
-    if source is None:
-        raise UsageError(
-            f"where is {file.name}? fetch {file.urls[0]} ({file.bytes:,} bytes) into a folder, "
-            "then add --from FOLDER"
-        )
-    if not source.is_dir():
+    if source is None or not source.is_dir():
         raise UsageError(f"{source} is not a folder; expected the folder that holds {file.name}")
     for candidate in (source / file.name, source / Path(file.name).stem):
         if candidate.exists():

@@ -17,6 +17,7 @@ def run(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Runs the command line where `tiny` is a shipped dataset, in an empty home and folder."""
     monkeypatch.setattr(manifest, "folder", lambda: tiny.source)
     monkeypatch.setenv("EPISODES_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EPISODES_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
 
     def invoke(*arguments: object) -> Result:
@@ -60,7 +61,7 @@ def test_options_choose_the_store(run, tiny: Tiny, tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["prepare", "tinny"], 2, "unknown dataset 'tinny': did you mean 'tiny'?"),
-        (["prepare", "tiny"], 2, "where is images_background.zip? fetch https://example.org"),
+        (["prepare", "tiny"], 2, "offline, and "),
         (["prepare", "tiny", "--from", "nowhere"], 2, "nowhere is not a folder"),
         (["prepare", "tiny", "--from", "."], 1, "holds neither images_background.zip nor"),
         (["info", "tiny"], 2, "tiny is not prepared: type `episodes prepare tiny`"),
@@ -103,9 +104,12 @@ def test_show_says_what_does_not_fit(run, tiny: Tiny) -> None:
     run("prepare", "tiny", "--from", tiny.source)
     assert "has 8 classes; too few for way 9" in run("show", "tiny", "--way", 9).stderr
     assert "too few for shot 30 + query 15" in run("show", "tiny", "--shot", 30).stderr
-    assert "unknown split of tiny 'tst': did you mean 'test'" in run(
-        "show", "tiny", "--split", "tst"
-    ).stderr
+    assert (
+        "unknown split of tiny 'tst': did you mean 'test'"
+        in run("show", "tiny", "--split", "tst").stderr
+    )
     unwritable = run("show", "tiny", "--out", "/nowhere/sheet.png")
     assert unwritable.exit_code == 1
-    assert unwritable.stderr == "error: cannot write /nowhere/sheet.png: No such file or directory\n"
+    assert (
+        unwritable.stderr == "error: cannot write /nowhere/sheet.png: No such file or directory\n"
+    )

@@ -7,6 +7,7 @@ import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,7 @@ def test_a_failed_force_keeps_the_old_store(tiny: Tiny, tmp_path: Path) -> None:
 def script(tiny: Tiny, home: Path, limits: str = "") -> str:
     return f"""
 import resource, signal
+from dataclasses import replace
 from pathlib import Path
 from episodes import manifest
 from episodes.errors import EpisodesError
@@ -296,3 +298,15 @@ def test_open_offers_the_nearest_name(tmp_path: Path) -> None:
         episodes.open("omniglot", home=tmp_path)
     with pytest.raises(EpisodesError, match=r"is not a store: it has no store.json"):
         episodes.open(tmp_path)
+
+
+def test_without_from_the_files_are_those_in_downloads(
+    tiny: Tiny, tiny_store: Store, tmp_path: Path
+) -> None:
+    downloads = tmp_path / "downloads" / "tiny"
+    shutil.copytree(tiny.source, downloads)
+    there = tuple(
+        replace(file, bytes=(downloads / file.name).stat().st_size) for file in tiny.manifest.files
+    )
+    store = prepare(replace(tiny.manifest, files=there), home=tmp_path)
+    assert store.digest == tiny_store.digest

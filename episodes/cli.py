@@ -111,7 +111,7 @@ def list_datasets(as_json: bool) -> None:
     "--from",
     "source",
     type=click.Path(path_type=Path),
-    help="Folder of the archives, or of what they extract to.",
+    help="Folder of the archives, or of what they extract to (default: fetch them).",
 )
 @click.option("--size", type=int, help="Edge of the images in pixels (default: the dataset's).")
 @click.option("--rotations", is_flag=True, help="Add each class turned by 90, 180, 270 degrees.")

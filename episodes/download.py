@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
@@ -224,7 +225,7 @@ def _is_page(start: bytes) -> bool:
     return start.lstrip().startswith(b"<")
 
 
-def _retry_after(headers: HTTPMessage) -> float | None:
+def _retry_after(headers: Message) -> float | None:
     value = headers.get("Retry-After", "")
     if value.isdecimal():
         return float(value)

@@ -126,9 +126,9 @@ class Stream:
                 self.stores[source].images(rows[position], images[position])
         return EpisodeBatch(
             support_images=images[:, :support_size],
-            support_labels=np.broadcast_to(self._support_labels, (size, support_size)),
+            support_labels=np.tile(self._support_labels, (size, 1)),
             query_images=images[:, support_size:],
-            query_labels=np.broadcast_to(self._query_labels, (size, rows.shape[1] - support_size)),
+            query_labels=np.tile(self._query_labels, (size, 1)),
             class_ids=plans.class_ids,
             index=np.array([start + offset for offset in range(size)]),
             source=plans.source,

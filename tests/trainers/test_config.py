@@ -1,0 +1,144 @@
+"""RunConfig: validation, precedence of defaults, and the TOML file."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from episodes.errors import EpisodesError, UsageError
+from trainers.config import complete, differences, flag, read_toml, to_toml
+
+MACHINE = {"split": "quarters", "threads": 1}
+RATES = st.floats(min_value=1e-300, max_value=1e30)
+COUNTS = st.integers(1, 10**12)
+SEEDS = st.integers(0, 2**63 - 1)
+NAMES = st.text(min_size=1).filter(str.isprintable)
+
+shared_settings = st.fixed_dictionaries(
+    {},
+    optional={
+        "dataset": NAMES,
+        "split": NAMES,
+        "way": st.integers(2, 50),
+        "shot": COUNTS,
+        "train_query": COUNTS,
+        "iterations": st.integers(0, 10**6),
+        "outer_lr": RATES,
+        "grad_clip": RATES,
+        "seed": SEEDS,
+        "episode_seed": SEEDS,
+        "bn": st.sampled_from(["batch", "support"]),
+        "downsample": st.sampled_from(["pool", "stride"]),
+    },
+)
+algorithm_settings = st.one_of(
+    st.fixed_dictionaries({"algo": st.just("anil")}),
+    st.fixed_dictionaries(
+        {"algo": st.sampled_from(["maml", "fomaml"])}, optional={"adapt_bn": st.booleans()}
+    ),
+)
+rate_settings = st.one_of(
+    st.fixed_dictionaries({"lr": st.just("fixed")}, optional={"inner_lr": RATES}),
+    st.fixed_dictionaries(
+        {"lr": st.just("personalized"), "divergence": st.just("kl_smoothed")},
+        optional={"smoothing": st.floats(0.001, 0.999), "clip_rate": st.booleans()},
+    ),
+    st.builds(
+        lambda low, factor: {"lr_min": low, "lr_max": low * factor},
+        st.floats(1e-6, 1),
+        st.floats(1, 100),
+    ),
+)
+all_settings = st.builds(
+    lambda *parts: {name: value for part in parts for name, value in part.items()},
+    shared_settings,
+    algorithm_settings,
+    rate_settings,
+)
+
+
+@given(all_settings)
+def test_a_config_file_gives_the_same_run(
+    tmp_path_factory: pytest.TempPathFactory, settings: dict
+) -> None:
+    config = complete(settings, MACHINE)
+    path = tmp_path_factory.getbasetemp() / "config.toml"
+    path.write_text(to_toml(config, {"store": {"name": "x", "channels": 1}}), encoding="utf-8")
+    read, tables = read_toml(path)
+    assert complete(read, {}) == config
+    assert complete(read, {}).digest() == config.digest()
+    assert tables == {"store": {"name": "x", "channels": 1}}
+
+
+def test_the_protocol_yields_to_the_dataset_and_the_dataset_to_what_is_given() -> None:
+    dataset = MACHINE | {"iterations": 500, "validate_every": 100}
+    config = complete({"iterations": 7, "query": 3}, dataset)
+    assert (config.iterations, config.validate_every, config.val_episodes) == (7, 100, 600)
+    assert (config.query, config.train_query, config.train_shot) == (3, 3, 1)
+
+
+def test_a_default_of_the_dataset_without_a_use_is_left_out() -> None:
+    config = complete({"lr": "personalized"}, MACHINE | {"inner_lr": 0.4})
+    assert config.inner_lr is None
+    assert complete({"lr": "fixed"}, MACHINE | {"inner_lr": 0.4}).inner_lr == 0.4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"inner_lr": 0.1}, "--inner-lr 0.1 has no use here: only --lr fixed reads it"),
+        ({"lr": "fixed", "lr_max": 0.1}, "--lr-max 0.1 has no use here: only --lr personalized"),
+        ({"smoothing": 0.2}, "--smoothing 0.2 .* only --divergence kl_smoothed reads it"),
+        ({"lr": "fixed", "smoothing": 0.2}, "only --divergence kl_smoothed"),
+        ({"adapt_bn": False}, "--no-adapt-bn has no use here: only --algo maml or fomaml reads it"),
+        ({"algo": "malm"}, "unknown algorithm 'malm': did you mean 'maml'"),
+        ({"divergence": "kl_smooth"}, "did you mean 'kl_smoothed'"),
+        ({"bn": "running"}, "unknown value of --bn 'running'"),
+        ({"lr_min": 0.2}, "--lr-min 0.2 is above --lr-max 0.1"),
+        ({"way": 1}, "--way 1: expected at least 2"),
+        ({"way": 5, "train_way": 10}, "--train-way 10 differs from --way 5"),
+        ({"iterations": -1}, "--iterations -1: expected at least 0"),
+        ({"shot": 0}, "--shot 0: expected at least 1"),
+        ({"outer_lr": 0.0}, "--outer-lr 0.0: expected more than 0"),
+        ({"outer_lr": float("nan")}, "--outer-lr nan: expected a finite number"),
+        ({"lr": "fixed", "inner_lr": float("inf")}, "expected a finite number"),
+        ({"divergence": "kl_clamped", "clamp": 1.0}, "--clamp 1.0: expected less than 1"),
+        ({"seed": 2**63}, "--seed .*: expected at most"),
+        ({"seed": 1.5}, "setting 'seed' is 1.5, expected a value of type int"),
+        ({"way": True}, "setting 'way' is True"),
+        ({"dataset": "a\nb"}, "expected printable text"),
+        ({"shots": 5}, "unknown setting 'shots': did you mean 'shot'"),
+    ],
+)
+def test_a_wrong_setting_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        complete(settings, MACHINE)
+
+
+def test_differences_name_flag_recorded_and_given_value() -> None:
+    recorded = complete({"algo": "maml", "seed": 1}, MACHINE)
+    given = {"seed": 2, "adapt_bn": False, "inner_lr": 0.5, "way": 5}
+    assert differences(recorded, given) == [
+        "--seed 2 (recorded: --seed 1)",
+        "--no-adapt-bn (recorded: --adapt-bn)",
+        "--inner-lr 0.5 (not in this run)",
+    ]
+
+
+def test_flags_are_spelled_as_they_are_typed() -> None:
+    assert flag("detach_rate", False) == "--attach-rate"
+    assert flag("clip_rate", True) == "--clip-rate"
+    assert flag("meta_batch_size", 4) == "--meta-batch-size 4"
+
+
+def test_a_config_file_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    with pytest.raises(EpisodesError, match=r"config\.toml: no such config file"):
+        read_toml(path)
+    path.write_text("way = ")
+    with pytest.raises(EpisodesError, match=r"config\.toml: not valid TOML"):
+        read_toml(path)
+    path.write_text("wya = 5")
+    with pytest.raises(EpisodesError, match=r"config\.toml: .*did you mean 'way'"):
+        read_toml(path)

@@ -1,0 +1,71 @@
+"""The pictures of a run: they are drawn, and what they smooth is a moving average."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from trainers import pictures
+from trainers.evaluation import Evaluation
+
+TEST = {"accuracy": 0.6, "interval": 0.02}
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were made, in order."""
+    figures = []
+    make = pictures._figure
+    monkeypatch.setattr(
+        pictures, "_figure", lambda height: figures.append(make(height)) or figures[-1]
+    )
+    return figures
+
+
+def is_png(content: bytes) -> bool:
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+        return image.format == "PNG" and len(image.convert("RGB").getcolors(1 << 24)) > 2
+
+
+def test_the_learning_curve_shows_training_validation_and_test(drawn: list[Figure]) -> None:
+    iterations = [{"iteration": i, "loss": 2 / i, "accuracy": i / 200} for i in range(1, 101)]
+    validations = [{"iteration": 50, "validation_accuracy": 0.5, "validation_interval": 0.01}]
+    assert is_png(pictures.learning_curve(iterations, validations, TEST))
+    loss, accuracy = drawn[0].axes
+    raw, smooth = (line.get_ydata() for line in loss.lines)
+    np.testing.assert_allclose(raw, [2 / i for i in range(1, 101)])
+    assert np.abs(np.diff(smooth)).max() < np.abs(np.diff(raw)).max()
+    assert [50.0] in [list(line.get_ydata()) for line in accuracy.lines]
+    labels = [text.get_text() for text in accuracy.get_legend().get_texts()]
+    assert "test of the best checkpoint: 60.00 %" in labels
+
+
+def test_a_run_without_iterations_or_validations_has_a_learning_curve() -> None:
+    assert is_png(pictures.learning_curve([], [], TEST))
+
+
+def test_rates_show_mean_spread_and_branches(drawn: list[Figure]) -> None:
+    rates = np.array([[0.01, 0.1], [0.01, 0.3]])
+    branches = np.array([[0.0, 1.0], [0.0, 1.0]])
+    evaluation = Evaluation(np.ones(2), np.ones(2), rates, branches)
+    assert is_png(pictures.rates(evaluation, 1, ("first", "second")))
+    rate, share = drawn[0].axes
+    np.testing.assert_allclose(rate.lines[0].get_ydata(), [0.01, 0.2])
+    assert [bar.get_height() for bar in share.patches] == [0, 100, 100, 0]
+
+
+def test_rates_without_branches_have_one_panel(drawn: list[Figure]) -> None:
+    evaluation = Evaluation(np.ones(3), np.ones(3), np.full((3, 4), 0.1), np.full((3, 4), np.nan))
+    assert is_png(pictures.rates(evaluation, 4, None))
+    assert len(drawn[0].axes) == 1
+
+
+@pytest.mark.parametrize("length", [1, 39, 40, 200])
+def test_smoothing_is_the_mean_of_the_neighbours(length: int) -> None:
+    values = np.random.default_rng(0).normal(size=length)
+    half = length // 40
+    expected = [values[max(i - half, 0) : i + half + 1].mean() for i in range(length)]
+    np.testing.assert_allclose(pictures.smoothed(values), expected)

@@ -1,0 +1,134 @@
+"""The `trainers` command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from episodes.cli import ErrorLineGroup, json_option
+from trainers.options import evaluation_settings, given_settings, run_settings
+
+
+@click.group(cls=ErrorLineGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fewshot-episodes", prog_name="trainers")
+def main() -> None:
+    """Reference trainers for gradient-based meta-learning.
+
+    \b
+    Example:
+      trainers run --algo anil --lr personalized
+      trainers eval runs/glyphs-5w1s-anil-personalized-seed1 --split val
+    """
+
+
+@main.command()
+@run_settings
+@click.option("--out", type=click.Path(path_type=Path), help="The run directory.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), help="Continue the run in this directory."
+)
+@click.option("--config", type=click.Path(path_type=Path), help="Rerun a config.toml; flags win.")
+@json_option
+@click.pass_context
+def run(
+    ctx: click.Context,
+    out: Path | None,
+    resume: Path | None,
+    config: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train, and test the best checkpoint.
+
+    \b
+    Example:
+      trainers run --algo maml --lr fixed --inner-lr 0.01 --dataset omniglot
+      trainers run --resume runs/omniglot-5w1s-maml-fixed-seed1
+    """
+    from episodes.errors import UsageError
+
+    if resume is not None and (out is not None or config is not None):
+        raise UsageError("--resume continues a run where it is: leave out --out and --config")
+
+    from trainers import lifecycle
+    from trainers.interrupt import Interrupt, Interrupted
+    from trainers.progress import progress
+
+    given = given_settings(settings)
+    try:
+        with progress(Interrupt()) as shown:
+            if resume is not None:
+                directory, results = lifecycle.resume(resume, given, shown)
+            else:
+                directory, results = lifecycle.begin(given, config, out, shown)
+    except Interrupted as interrupted:
+        click.echo(str(interrupted), err=True)
+        ctx.exit(interrupted.exit_code)
+    _print_results(results, str(directory.path), as_json)
+
+
+@main.command("eval")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--dataset", help="Another dataset, or the path of a store.")
+@click.option("--split", default="test", show_default=True, help="[SCHEME.]PART of the dataset.")
+@evaluation_settings
+@json_option
+def evaluate(run: Path, dataset: str | None, split: str, as_json: bool, **settings: Any) -> None:
+    """Evaluate the best checkpoint of RUN; what is not given is as in the run.
+
+    \b
+    Example:
+      trainers eval runs/omniglot-5w1s-anil-personalized-seed1 --dataset glyphs
+    """
+    from trainers.assessment import evaluate_run
+    from trainers.interrupt import Interrupt
+    from trainers.progress import progress
+
+    with progress(Interrupt()) as shown:
+        written, results = evaluate_run(run, dataset, split, given_settings(settings), shown)
+    _print_results(results, str(written), as_json)
+
+
+@main.command("list")
+@json_option
+def list_names(as_json: bool) -> None:
+    """List the algorithms, rate schemes, divergences and backbones.
+
+    \b
+    Example:
+      trainers list --json
+    """
+    from dataclasses import asdict
+
+    from trainers import catalog
+
+    if as_json:
+        tables = {
+            catalog.KINDS[setting]: [asdict(entry) for entry in table.values()]
+            for setting, table in catalog.TABLES.items()
+        }
+        click.echo(json.dumps(tables, indent=1))
+        return
+    for setting, table in catalog.TABLES.items():
+        click.echo(f"{catalog.KINDS[setting]} (--{setting})")
+        for entry in table.values():
+            state = "" if entry.state == "works" else f" [{entry.state}]"
+            click.echo(f"  {entry.name:<20} {entry.summary}{state}")
+            defaults = ", ".join(f"{name} = {value}" for name, value in entry.settings.items())
+            click.echo(f"  {'':<20} {entry.source}{'; ' if defaults else ''}{defaults}")
+
+
+def _print_results(results: dict[str, Any], place: str, as_json: bool) -> None:
+    from trainers import report
+
+    if as_json:
+        click.echo(json.dumps(results, indent=1))
+        return
+    for warning in results["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(report.final_line(results["test"], results["bn"], place))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Runs from end to end: begin one or resume it, train what is left, test its best checkpoint."""
+
+import json
+from pathlib import Path
+
+import torch
+
+import episodes
+from episodes.errors import EpisodesError, UsageError
+from trainers import config as configuration
+from trainers import provenance, run_directory
+from trainers.assessment import test
+from trainers.config import DEFAULTS, Settings
+from trainers.interrupt import Interrupted
+from trainers.outer_state import OuterState
+from trainers.progress import Progress
+from trainers.report import Figures
+from trainers.run import Run, check_store, read_config
+from trainers.run_directory import RunDirectory, locked
+from trainers.training import Training
+
+
+def begin(
+    given: Settings, config_file: Path | None, out: Path | None, progress: Progress
+) -> tuple[RunDirectory, Figures]:
+    """Begin a run from the given settings, which win over those of `config_file`, and finish it.
+
+    Raises UsageError, before anything is written, for settings that do not fit together, the
+    dataset or the machine; EpisodesError as `finish`.
+    """
+    settings, tables = configuration.read_toml(config_file) if config_file else ({}, {})
+    settings |= given
+    dataset = str(settings.get("dataset", DEFAULTS["dataset"]))
+    store = episodes.open(dataset)
+    if "store" in tables and "dataset" not in given:
+        check_store(store, tables["store"], config_file)
+    if store.path == Path(dataset):
+        settings["dataset"] = str(store.path.resolve())
+    defaults: Settings = {"split": store.default_scheme, "threads": torch.get_num_threads()}
+    config = configuration.complete(settings, defaults | dict(store.training_defaults))
+    run = Run.over(store, config)
+    directory = run_directory.create(out, run.name)
+    with locked(directory):
+        directory.begin(run.to_toml())
+        return directory, finish(run, directory, progress)
+
+
+def resume(path: Path, given: Settings, progress: Progress) -> tuple[RunDirectory, Figures]:
+    """Continue the run in `path`, or report it where it is finished.
+
+    Raises UsageError where a given setting is not the recorded one; EpisodesError for another
+    store, and as `finish`.
+    """
+    directory = run_directory.find(path)
+    with locked(directory):
+        config, tables = read_config(directory)
+        if changed := configuration.differences(config, given):
+            raise UsageError(
+                f"a resumed run keeps its settings, found {'; '.join(changed)}: "
+                "leave out these flags, or begin a new run"
+            )
+        if directory.results.exists():
+            progress.note(f"{path} is finished")
+            return directory, json.loads(directory.results.read_text(encoding="utf-8"))
+        store = episodes.open(config.dataset)
+        check_store(store, tables["store"], directory.config)
+        if tables["versions"] != provenance.versions():
+            progress.note(
+                f"the versions differ from those in {directory.config}: so may the numbers"
+            )
+        return directory, finish(Run.over(store, config), directory, progress)
+
+
+def finish(run: Run, directory: RunDirectory, progress: Progress) -> Figures:
+    """Train what is left, test the best checkpoint, write pictures and results.json.
+
+    Raises Interrupted, with the command that continues, after Ctrl-C; EpisodesError where the
+    training diverges, a checkpoint is damaged, or the disk refuses.
+    """
+    config = run.config
+    progress.note(
+        f"{directory.path}: {config.algo} with {config.lr} rates on {run.store.name} "
+        f"{config.split}, {config.way}-way {config.shot}-shot, {config.iterations} iterations"
+    )
+    if run.streams.validation is None:
+        progress.note(
+            f"{run.store.name} {config.split} has no validation classes: "
+            "the last checkpoint is the one tested"
+        )
+    state = OuterState(config, run.learner)
+    if directory.last_checkpoint.exists():
+        state.load(directory.last_checkpoint, directory.advice)
+    elif directory.metrics.exists() and directory.metrics.stat().st_size:
+        raise EpisodesError(f"{directory.last_checkpoint} is missing: {directory.advice}")
+    try:
+        with progress.interrupt.noted():
+            Training(directory, state, run.learner, run.streams, progress).train()
+            return test(run, directory, state.position, progress)
+    except Interrupted:
+        raise Interrupted(
+            f"interrupted at iteration {state.position.iteration}: "
+            f"continue with `trainers run --resume {directory.path}`"
+        ) from None

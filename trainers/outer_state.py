@@ -1,0 +1,129 @@
+"""All that the outer loop changes: weights, meta-parameters, Adam's moments, and its position."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from episodes.errors import EpisodesError
+from trainers import checkpoint
+from trainers.config import RunConfig
+from trainers.learner import Learner
+from trainers.types import Params
+
+
+@dataclass
+class Position:
+    """Where a run is: its state that is not a tensor.
+
+    `iteration` outer steps are done; `validated` is the last iteration that was validated; `best`
+    holds (validation accuracy, iteration) of the kept checkpoints, best first; `metrics_bytes` is
+    the length of metrics.jsonl; `seconds` is the time spent so far.
+    """
+
+    iteration: int = 0
+    validated: int | None = None
+    best: list[tuple[float, int]] = field(default_factory=list)
+    metrics_bytes: int = 0
+    seconds: float = 0.0
+
+    def add_validation(self, accuracy: float, keep_top: int) -> bool:
+        """Note this iteration's validation; whether it is among the best `keep_top`.
+
+        Of equal accuracies the earlier iteration is the better one.
+        """
+        self.validated = self.iteration
+        candidates = [*self.best, (accuracy, self.iteration)]
+        self.best = sorted(candidates, key=lambda kept: (-kept[0], kept[1]))[:keep_top]
+        return (accuracy, self.iteration) in self.best
+
+
+class OuterState:
+    """The weights and meta-parameters of a run, their optimiser, and the position."""
+
+    def __init__(self, config: RunConfig, learner: Learner) -> None:
+        """The state before the first iteration."""
+        self.config = config
+        self.params, self.meta = learner.initial(config.seed, config.steps)
+        self.trained = _named(self.params, self.meta)
+        self.optimizer = torch.optim.Adam(self.trained.values(), lr=config.outer_lr)
+        self.position = Position()
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint."""
+        moments = {
+            f"adam/{name}/{key}": moment
+            for name, tensor in self.trained.items()
+            for key, moment in self.optimizer.state[tensor].items()
+        }
+        state = {
+            "position": asdict(self.position),
+            "next_episode": self.position.iteration * self.config.meta_batch_size,
+            "config": self.config.digest(),
+            "threads": self.config.threads,
+        }
+        checkpoint.save(path, self.trained | moments, state)
+
+    def load(self, path: Path, advice: str) -> None:
+        """Continue from a checkpoint.
+
+        Raises EpisodesError, ending in `advice`, where it is damaged or belongs to other settings.
+        """
+        tensors, state = checkpoint.load(path, advice)
+        if state["config"] != self.config.digest():
+            raise EpisodesError(
+                f"{path}: written under other settings than config.toml's: {advice}"
+            )
+        fill(self.trained, tensors)
+        for name, tensor in self.trained.items():
+            prefix = f"adam/{name}/"
+            self.optimizer.state[tensor] = {
+                key.removeprefix(prefix): _like(tensor, moment)
+                for key, moment in tensors.items()
+                if key.startswith(prefix)
+            }
+        self.position = _position(state)
+
+
+def load_weights(
+    path: Path, advice: str, config: RunConfig, learner: Learner
+) -> tuple[Params, Params]:
+    """The weights and meta-parameters of a checkpoint; raises EpisodesError as
+    `checkpoint.load`."""
+    params, meta = learner.initial(config.seed, config.steps)
+    tensors, _ = checkpoint.load(path, advice)
+    fill(_named(params, meta), tensors)
+    return params, meta
+
+
+def read_position(path: Path, advice: str) -> Position:
+    """The position that a checkpoint was written at; raises EpisodesError as `checkpoint.load`."""
+    _, state = checkpoint.load(path, advice)
+    return _position(state)
+
+
+def fill(targets: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    """Copy `tensors` into the `targets` of the same names, whose memory layout stays."""
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(tensors[name])
+
+
+def _position(state: dict[str, Any]) -> Position:
+    position = Position(**state["position"])
+    position.best = [(accuracy, iteration) for accuracy, iteration in position.best]
+    return position
+
+
+def _named(params: Params, meta: Params) -> dict[str, Tensor]:
+    named = {f"params/{name}": tensor for name, tensor in params.items()}
+    return named | {f"meta/{name}": tensor for name, tensor in meta.items()}
+
+
+def _like(tensor: Tensor, moment: Tensor) -> Tensor:
+    """The moment where and how Adam keeps it: the step count as it is, the rest as the weights."""
+    if moment.dim() == 0:
+        return moment
+    return torch.empty_like(tensor, requires_grad=False).copy_(moment)

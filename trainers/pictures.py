@@ -1,0 +1,119 @@
+"""The pictures of a run, as PNG bytes."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainers.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 150
+TRAINING, VALIDATION, TEST = "#4c78a8", "#f58518", "#54a24b"
+FAINT = 0.2
+
+
+def learning_curve(
+    iterations: Sequence[Mapping[str, Any]],
+    validations: Sequence[Mapping[str, Any]],
+    test: Mapping[str, Any],
+) -> bytes:
+    """Loss and accuracy of the training episodes, smoothed, with validation and test accuracy.
+
+    Takes the records of metrics.jsonl and the test figures of results.json.
+    """
+    figure = _figure(6.4)
+    loss, accuracy = figure.subplots(2, 1, sharex=True)
+    x = np.array([record["iteration"] for record in iterations])
+    for axes, name, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+        values = scale * np.array([record[name] for record in iterations])
+        if len(values):
+            axes.plot(x, values, color=TRAINING, alpha=FAINT, linewidth=0.8)
+            axes.plot(x, smoothed(values), color=TRAINING, label="training, smoothed")
+    loss.set_ylabel("query loss")
+    loss.set_title("Learning curve", loc="left")
+    if validations:
+        accuracy.errorbar(
+            [record["iteration"] for record in validations],
+            [100 * record["validation_accuracy"] for record in validations],
+            [100 * record["validation_interval"] for record in validations],
+            color=VALIDATION,
+            marker="o",
+            markersize=4,
+            linewidth=1.2,
+            label="validation, 95 % interval",
+        )
+    low, high = (100 * (test["accuracy"] + side * test["interval"]) for side in (-1, 1))
+    accuracy.axhspan(low, high, color=TEST, alpha=FAINT, linewidth=0)
+    accuracy.axhline(
+        100 * test["accuracy"],
+        color=TEST,
+        linestyle="--",
+        linewidth=1.2,
+        label=f"test of the best checkpoint: {100 * test['accuracy']:.2f} %",
+    )
+    accuracy.set_ylabel("query accuracy (%)")
+    accuracy.set_xlabel("outer iteration")
+    accuracy.legend(loc="lower right", frameon=False)
+    return _png(figure)
+
+
+def rates(evaluation: Evaluation, trained_steps: int, branches: tuple[str, str] | None) -> bytes:
+    """The rate at each inner step of the test episodes: mean, spread, and the branches' shares."""
+    figure = _figure(6.4 if branches else 3.6)
+    panels = figure.subplots(2 if branches else 1, 1, sharex=True, squeeze=False)[:, 0]
+    steps = np.arange(1, evaluation.rates.shape[1] + 1)
+    low, high = np.percentile(evaluation.rates, [10, 90], axis=0)
+    panels[0].fill_between(
+        steps, low, high, color=TRAINING, alpha=FAINT, label="10th to 90th percentile"
+    )
+    panels[0].plot(steps, evaluation.rates.mean(0), color=TRAINING, marker="o", label="mean")
+    panels[0].set_ylabel("inner rate")
+    panels[0].set_ylim(bottom=0)
+    panels[0].set_title(f"Inner rates over {len(evaluation.rates)} test episodes", loc="left")
+    if branches:
+        first = 100 * evaluation.branches.mean(0)
+        panels[1].bar(steps, first, color=TRAINING, label=branches[0])
+        panels[1].bar(steps, 100 - first, bottom=first, color=VALIDATION, label=branches[1])
+        panels[1].set_ylabel("episodes in the branch (%)")
+        panels[1].set_ylim(0, 100)
+    if trained_steps < steps[-1]:
+        for axes, label in zip(panels, ("last step in training", None), strict=False):
+            axes.axvline(trained_steps + 0.5, color="black", linestyle=":", label=label)
+    for axes in panels:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    panels[-1].set_xlabel("inner step")
+    panels[-1].set_xticks(steps)
+    return _png(figure)
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """Centred moving average over a twentieth of the values, over half of that at the ends."""
+    half = len(values) // 40
+    totals = np.concatenate(([0.0], np.cumsum(values)))
+    position = np.arange(len(values))
+    begin = np.maximum(position - half, 0)
+    end = np.minimum(position + half + 1, len(values))
+    return (totals[end] - totals[begin]) / (end - begin)
+
+
+def _figure(height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(7.2, height), layout="constrained")
+
+
+def _png(figure: "Figure") -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=FAINT)
+        axes.set_axisbelow(True)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    return buffer.getvalue()

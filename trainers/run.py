@@ -1,0 +1,72 @@
+"""A run: its settings, checked against the store that they are for, and its directory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from episodes import Store
+from episodes.errors import EpisodesError
+from trainers import config as configuration
+from trainers import learner as learners
+from trainers import machine, provenance
+from trainers.config import RunConfig, Settings
+from trainers.learner import Learner
+from trainers.run_directory import RunDirectory
+from trainers.streams import Streams, open_streams
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run computes with."""
+
+    config: RunConfig
+    store: Store
+    learner: Learner
+    streams: Streams
+
+    @classmethod
+    def over(cls, store: Store, config: RunConfig) -> "Run":
+        """The run of these settings, with this process's threads and device set up for it.
+
+        Raises UsageError where the settings do not fit the store or the machine.
+        """
+        machine.use(config.device, config.threads)
+        learner = learners.build(config, store.image_shape)
+        return cls(config, store, learner, open_streams(store, config))
+
+    @property
+    def name(self) -> str:
+        """`glyphs-5w1s-anil-personalized-seed1`."""
+        config = self.config
+        shape = f"{config.way}w{config.shot}s"
+        return f"{self.store.name}-{shape}-{config.algo}-{config.lr}-seed{config.seed}"
+
+    def to_toml(self) -> str:
+        """The text of its config.toml."""
+        size, _, channels = self.store.image_shape
+        store: Settings = {
+            "name": self.store.name,
+            "digest": self.store.digest,
+            "image_size": size,
+            "channels": channels,
+        }
+        versions: Settings = {**provenance.versions()}
+        return configuration.to_toml(self.config, {"store": store, "versions": versions})
+
+
+def read_config(directory: RunDirectory) -> tuple[RunConfig, Mapping[str, Mapping[str, Any]]]:
+    """The settings of a run that was begun, and the tables about its store and versions."""
+    settings, tables = configuration.read_toml(directory.config)
+    if not {"store", "versions"} <= tables.keys():
+        raise EpisodesError(f"{directory.config}: expected the tables [store] and [versions]")
+    return configuration.complete(settings, {}), tables
+
+
+def check_store(store: Store, recorded: Mapping[str, Any], where: object) -> None:
+    """Raises EpisodesError unless the store is the one recorded in `where`."""
+    if store.digest != recorded.get("digest"):
+        raise EpisodesError(
+            f"the store {store.name} has the content digest {store.digest[:12]}…, {where} was "
+            f"written for {str(recorded.get('digest'))[:12]}…: "
+            "prepare that store again, or begin a new run"
+        )

@@ -72,6 +72,10 @@ ALGORITHMS = _table(
         "Triantafillou et al. 2020, Meta-Dataset",
         "planned",
     ),
+    Entry("imaml", "implicit gradients", "Rajeswaran et al. 2019", "planned"),
+    Entry("r2d2", "a ridge-regression head", "Bertinetto et al. 2019", "planned"),
+    Entry("t-net", "a learned metric and subspace of the weights", "Lee and Choi 2018", "planned"),
+    Entry("maml++", "MAML with six repairs", "Antoniou et al. 2019", "planned"),
 )
 
 RATE_SCHEMES = _table(
@@ -96,6 +100,9 @@ RATE_SCHEMES = _table(
         fields={"clip_rate": "clip"},
         branches=("lr_max - k", "lr_min"),
     ),
+    Entry("linear", "falls linearly over the steps", "no learned parameters", "planned"),
+    Entry("step", "falls by a factor every few steps", "no learned parameters", "planned"),
+    Entry("cosine", "falls as a half cosine over the steps", "no learned parameters", "planned"),
     Entry("alfa", "a network generates rate and decay", "Baik et al. 2020, ALFA", "planned"),
     Entry("pamela", "learned path-aware preconditioners", "Rajasegaran et al. 2020", "planned"),
     Entry("alpha-maml", "hypergradient on both rates", "Behl et al. 2019", "planned"),
@@ -106,6 +113,8 @@ RATE_SCHEMES = _table(
         "Antoniou et al. 2019, How to train your MAML",
         "planned",
     ),
+    Entry("lstm", "a learned optimiser", "Ravi and Larochelle 2017", "planned"),
+    Entry("curvature", "learned curvature matrices", "Park and Oliva 2019", "planned"),
 )
 
 BACKBONES = _table(

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from episodes.cli import ErrorLineGroup, json_option
+from trainers import machine
 from trainers.options import evaluation_settings, given_settings, run_settings
 
 
@@ -20,6 +21,7 @@ def main() -> None:
       trainers run --algo anil --lr personalized
       trainers eval runs/glyphs-5w1s-anil-personalized-seed1 --split val
     """
+    machine.let_waiting_threads_sleep()
 
 
 @main.command()
@@ -65,6 +67,9 @@ def run(
     except Interrupted as interrupted:
         click.echo(str(interrupted), err=True)
         ctx.exit(interrupted.exit_code)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        ctx.exit(Interrupted.exit_code)
     _print_results(results, str(directory.path), as_json)
 
 

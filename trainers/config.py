@@ -155,7 +155,7 @@ def complete(given: Mapping[str, Value], defaults: Mapping[str, Value]) -> RunCo
 
     Raises UsageError for settings that are unknown, out of range, or without a use.
     """
-    check_names(given)
+    check_names({**defaults, **given})
     settings: Settings = {**DEFAULTS, **defaults, **given}
     for setting in catalog.TABLES:
         if setting in settings:
@@ -163,6 +163,8 @@ def complete(given: Mapping[str, Value], defaults: Mapping[str, Value]) -> RunCo
             settings = {**own, **settings}
     for name in ("way", "shot", "query"):
         settings.setdefault(f"train_{name}", settings[name])
+    if missing := [name for name in ("split", "threads") if name not in settings]:
+        raise UsageError(f"setting {missing[0]!r} is missing")
     used = owned_settings(settings)
     for name in set(defaults) & set(_OWNERS) - used - set(given):
         del settings[name]

@@ -76,7 +76,7 @@ class OuterState:
             raise EpisodesError(
                 f"{path}: written under other settings than config.toml's: {advice}"
             )
-        fill(self.trained, tensors)
+        _fill(self.trained, tensors, path)
         for name, tensor in self.trained.items():
             prefix = f"adam/{name}/"
             self.optimizer.state[tensor] = {
@@ -94,7 +94,7 @@ def load_weights(
     `checkpoint.load`."""
     params, meta = learner.initial(config.seed, config.steps)
     tensors, _ = checkpoint.load(path, advice)
-    fill(_named(params, meta), tensors)
+    _fill(_named(params, meta), tensors, path)
     return params, meta
 
 
@@ -104,10 +104,15 @@ def read_position(path: Path, advice: str) -> Position:
     return _position(state)
 
 
-def fill(targets: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+def _fill(targets: dict[str, Tensor], tensors: dict[str, Tensor], path: Path) -> None:
     """Copy `tensors` into the `targets` of the same names, whose memory layout stays."""
     with torch.no_grad():
         for name, target in targets.items():
+            if name not in tensors or tensors[name].shape != target.shape:
+                raise EpisodesError(
+                    f"{path}: no tensor {name} of shape {tuple(target.shape)}: "
+                    "resume with the version that config.toml names, or begin a new run"
+                )
             target.copy_(tensors[name])
 
 

@@ -49,8 +49,8 @@ class Phase:
 
     @property
     def status(self) -> str:
-        """`iteration 120/500, loss 1.052, accuracy 56.2 %, 240 episodes/s, 0:06 left`."""
-        parts = [f"{self.unit} {self.done}/{self.total}"]
+        """`120/500, loss 1.052, accuracy 56.2 %, 240 episodes/s, 0:06 left`."""
+        parts = [f"{self.done}/{self.total}"]
         if "loss" in self._averages:
             parts.append(f"loss {self._averages['loss']:.3f}")
         if "accuracy" in self._averages:
@@ -85,7 +85,7 @@ class Progress:
     def _line_now_and_then(self, phase: Phase) -> None:
         if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self.note(f"{phase.name}: {phase.status}")
+            self.note(f"{phase.name}: {phase.unit} {phase.status}")
 
 
 class BarProgress(Progress):
@@ -99,7 +99,7 @@ class BarProgress(Progress):
         super().__init__(interrupt)
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(30),
+            BarColumn(20),
             TextColumn("{task.fields[status]}"),
         )
         self.bars = Bars(*columns, console=Console(stderr=True), transient=True)

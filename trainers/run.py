@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from episodes import Store
-from episodes.errors import EpisodesError
+from episodes.errors import EpisodesError, UsageError
 from trainers import config as configuration
 from trainers import learner as learners
 from trainers import machine, provenance
@@ -59,7 +59,10 @@ def read_config(directory: RunDirectory) -> tuple[RunConfig, Mapping[str, Mappin
     settings, tables = configuration.read_toml(directory.config)
     if not {"store", "versions"} <= tables.keys():
         raise EpisodesError(f"{directory.config}: expected the tables [store] and [versions]")
-    return configuration.complete(settings, {}), tables
+    try:
+        return configuration.complete(settings, {}), tables
+    except UsageError as error:
+        raise EpisodesError(f"{directory.config}: {error}") from None
 
 
 def check_store(store: Store, recorded: Mapping[str, Any], where: object) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,7 @@ import pytest
 from click.testing import Result
 
 import episodes
+from trainers.progress import clock
 from trainers.run_directory import RunDirectory, locked
 
 TINY = ("--iterations", 2)
@@ -59,6 +61,27 @@ def test_a_run_ends_with_its_accuracy_and_its_files(train: Callable[..., Result]
         "results.json",
         "lock",
     }
+
+
+def test_plain_progress_tells_where_the_run_is(
+    train: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.progress.SECONDS_BETWEEN_LINES", 0)
+    lines = train(*TINY, "--out", "run").stderr.splitlines()
+    assert any(
+        re.fullmatch(
+            r"training: iteration 1/2, loss \d\.\d{3}, accuracy \d+\.\d %, "
+            r"\d+ episodes/s, \d+:\d\d left",
+            line,
+        )
+        for line in lines
+    )
+    assert any(line.startswith("test: episode 5/5, ") for line in lines)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(59.6, "1:00"), (61, "1:01"), (3661, "1:01:01")])
+def test_times_are_read_off_a_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
 
 
 def test_one_branch_in_nearly_every_step_is_a_warning(train: Callable[..., Result]) -> None:

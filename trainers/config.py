@@ -121,7 +121,7 @@ class RunConfig:
     def _check_ownership(self) -> None:
         settings = self.settings()
         used = owned_settings(settings)
-        for name in _OWNERS:
+        for name in sorted(_OWNED):
             if name in used and name not in settings:
                 raise UsageError(f"setting {name!r} is missing")
             if name not in used and name in settings:
@@ -141,11 +141,8 @@ TYPES: dict[str, tuple[type, ...]] = {
 }
 """Setting -> its type, and None's where it may be absent."""
 
-_OWNERS = {
-    name: (setting, entry)
-    for setting, table in catalog.TABLES.items()
-    for entry in table.values()
-    for name in entry.settings
+_OWNED = {
+    name for table in catalog.TABLES.values() for entry in table.values() for name in entry.settings
 }
 
 
@@ -166,7 +163,7 @@ def complete(given: Mapping[str, Value], defaults: Mapping[str, Value]) -> RunCo
     if missing := [name for name in ("split", "threads") if name not in settings]:
         raise UsageError(f"setting {missing[0]!r} is missing")
     used = owned_settings(settings)
-    for name in set(defaults) & set(_OWNERS) - used - set(given):
+    for name in (set(defaults) & _OWNED) - used - set(given):
         del settings[name]
     return RunConfig(**{name: _as_declared(name, value) for name, value in settings.items()})
 
@@ -197,8 +194,7 @@ def flag(name: str, value: Value) -> str:
 
 
 def differences(recorded: RunConfig, given: Mapping[str, Value]) -> list[str]:
-    """One phrase for each given setting that is not the recorded one, flag and both values
-    named."""
+    """One phrase for each given setting that is not the recorded one, with flag and values."""
     settings = recorded.settings()
     return [
         f"{flag(name, value)} "
@@ -223,6 +219,8 @@ def read_toml(path: Path) -> tuple[Settings, dict[str, dict[str, Any]]]:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise EpisodesError(f"{path}: no such config file") from None
+    except OSError as error:
+        raise EpisodesError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise EpisodesError(f"{path}: not valid TOML: {error}") from None
     tables = {name: value for name, value in content.items() if isinstance(value, dict)}
@@ -279,10 +277,11 @@ def _check_range(name: str, value: int | float) -> None:
 
 
 def _reason(name: str) -> str:
-    setting = next(
-        setting
+    owners = [
+        (setting, entry.name)
         for setting, table in catalog.TABLES.items()
-        if any(name in entry.settings for entry in table.values())
-    )
-    owners = [entry.name for entry in catalog.TABLES[setting].values() if name in entry.settings]
-    return f"only {flag(setting, ' or '.join(owners))} reads it"
+        for entry in table.values()
+        if name in entry.settings
+    ]
+    setting = owners[0][0]
+    return f"only {flag(setting, ' or '.join(entry for _, entry in owners))} reads it"

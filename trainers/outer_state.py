@@ -90,8 +90,7 @@ class OuterState:
 def load_weights(
     path: Path, advice: str, config: RunConfig, learner: Learner
 ) -> tuple[Params, Params]:
-    """The weights and meta-parameters of a checkpoint; raises EpisodesError as
-    `checkpoint.load`."""
+    """Weights and meta-parameters of a checkpoint; raises EpisodesError as `checkpoint.load`."""
     params, meta = learner.initial(config.seed, config.steps)
     tensors, _ = checkpoint.load(path, advice)
     _fill(_named(params, meta), tensors, path)

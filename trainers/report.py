@@ -99,8 +99,7 @@ def warnings(test: Figures, rates: Mapping[str, Figures | None]) -> list[str]:
 
 
 def final_line(test: Figures, bn: str, place: object) -> str:
-    """`test accuracy 81.23 ± 0.61 % over 600 episodes of glyphs alphabets.test (5-way ...) ->
-    ...`."""
+    """`test accuracy 81.23 ± 0.61 % over 600 episodes of glyphs alphabets.test (...) -> PLACE`."""
     return (
         f"test accuracy {100 * test['accuracy']:.2f} ± {100 * test['interval']:.2f} % "
         f"over {test['episodes']} episodes of {test['dataset']} {test['split']} "

@@ -136,6 +136,8 @@ def test_a_config_file_that_is_none_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     with pytest.raises(EpisodesError, match=r"config\.toml: no such config file"):
         read_toml(path)
+    with pytest.raises(EpisodesError, match="cannot be read: Is a directory"):
+        read_toml(tmp_path)
     path.write_text("way = ")
     with pytest.raises(EpisodesError, match=r"config\.toml: not valid TOML"):
         read_toml(path)

@@ -69,7 +69,12 @@ def episode_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @main.command("list")
 @json_option
 def list_datasets(as_json: bool) -> None:
-    """List the datasets, and which of them are prepared."""
+    """List the datasets, and which of them are prepared.
+
+    \b
+    Example:
+      episodes list --json
+    """
     from episodes import manifest, places
 
     prepared = sorted(
@@ -153,7 +158,12 @@ def prepare(
 @click.argument("name")
 @json_option
 def info(name: str, as_json: bool) -> None:
-    """Describe the prepared store NAME (a name or a path)."""
+    """Describe the prepared store NAME (a name or a path).
+
+    \b
+    Example:
+      episodes info glyphs --json
+    """
     import episodes
 
     _report(_description(episodes.open(name)), as_json)
@@ -164,7 +174,12 @@ def info(name: str, as_json: bool) -> None:
 @click.option("--deep", is_flag=True, help="Also hash the decoded images.")
 @json_option
 def verify(name: str, deep: bool, as_json: bool) -> None:
-    """Check the shards of the prepared store NAME against their recorded hashes."""
+    """Check the shards of the prepared store NAME against their recorded hashes.
+
+    \b
+    Example:
+      episodes verify glyphs --deep
+    """
     import episodes
 
     store = episodes.open(name)
@@ -226,6 +241,8 @@ def _description(store: Any) -> dict[str, Any]:
         "original_archives": {source["file"]: source["original"] for source in store.info.sources},
         "manifest_digest": store.info.manifest_digest,
         "tool_version": store.info.tool_version,
+        "licence": store.info.licence,
+        "citation": store.info.citation,
     }
 
 
@@ -247,6 +264,7 @@ def _report(description: dict[str, Any], as_json: bool) -> None:
     repacked = [file for file, original in description["original_archives"].items() if not original]
     if repacked:
         click.echo(f"  not the original archives: {', '.join(repacked)}")
+    click.echo(f"  licence {description['licence']}; cite: {description['citation']}")
     click.echo(f"  in {description['path']}")
 
 

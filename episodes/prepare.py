@@ -157,6 +157,8 @@ def _build(
         shards=writer.finish(),
         content_digest=content_digest,
         manifest_digest=facts.digest,
+        licence=facts.licence,
+        citation=facts.citation,
         verified=_verified(facts, recipe, content_digest),
         sources=tuple(_sources(facts, source)),
         tool_version=tool_version(),

@@ -49,6 +49,8 @@ class StoreInfo:
     shards: tuple[ShardInfo, ...]
     content_digest: str
     manifest_digest: str
+    licence: str
+    citation: str
     verified: str
     sources: tuple[Mapping[str, Any], ...]
     tool_version: str

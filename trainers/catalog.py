@@ -105,7 +105,7 @@ RATE_SCHEMES = _table(
     Entry("cosine", "falls as a half cosine over the steps", "no learned parameters", "planned"),
     Entry("alfa", "a network generates rate and decay", "Baik et al. 2020, ALFA", "planned"),
     Entry("pamela", "learned path-aware preconditioners", "Rajasegaran et al. 2020", "planned"),
-    Entry("alpha-maml", "hypergradient on both rates", "Behl et al. 2019", "planned"),
+    Entry("hypergradient", "hypergradient on both rates", "Behl et al. 2019", "planned"),
     Entry("meta-sgd", "a learned rate for each weight", "Li et al. 2017, Meta-SGD", "planned"),
     Entry(
         "lslr",

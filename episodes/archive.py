@@ -1,6 +1,7 @@
 """Read-only access to the members of a zip archive, or of its extracted folder."""
 
 import hashlib
+import lzma
 import stat
 import zipfile
 import zlib
@@ -12,6 +13,15 @@ from typing import Protocol
 from episodes.errors import EpisodesError
 
 MAX_MEMBER_BYTES = 1 << 30
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,  # NotImplementedError, and what an encrypted entry raises
+    ValueError,  # UnicodeDecodeError
+)
 
 
 class Members(Protocol):
@@ -59,7 +69,7 @@ class ZipMembers:
     def read(self, name: str) -> bytes:
         try:
             return self._archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        except DAMAGE as error:
             raise EpisodesError(
                 f"{self.origin}: the entry {name} cannot be read ({error}): fetch the archive again"
             ) from None
@@ -73,7 +83,7 @@ def open_members(path: Path) -> Iterator[Members]:
         return
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, RuntimeError, ValueError):
         raise EpisodesError(
             f"{path} ({path.stat().st_size} bytes) is {_what_it_is(path)}, "
             "not a whole zip archive: fetch it again"
@@ -92,7 +102,7 @@ def file_sha256(path: Path) -> str:
 
 def _refuse_unsafe(origin: Path, info: zipfile.ZipInfo) -> None:
     path = PurePosixPath(info.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if path.is_absolute() or not path.parts or ".." in path.parts or ":" in path.parts[0]:
         raise EpisodesError(
             f"{origin}: the entry {info.filename!r} climbs out of its folder: "
             "do not trust this archive"

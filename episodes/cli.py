@@ -1,7 +1,7 @@
 """The `episodes` command line."""
 
+import errno
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,11 @@ class ErrorLineGroup(click.Group):
         except EpisodesError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(EpisodesError.exit_code)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -77,11 +82,7 @@ def list_datasets(as_json: bool) -> None:
     """
     from episodes import manifest, places
 
-    prepared = sorted(
-        path.parent.name
-        for path in places.stores().glob("*/store.json")
-        if not path.parent.name.startswith(".")
-    )
+    prepared = places.prepared()
     rows: list[dict[str, Any]] = []
     for name in manifest.names():
         facts = manifest.load(name)
@@ -266,7 +267,3 @@ def _report(description: dict[str, Any], as_json: bool) -> None:
         click.echo(f"  not the original archives: {', '.join(repacked)}")
     click.echo(f"  licence {description['licence']}; cite: {description['citation']}")
     click.echo(f"  in {description['path']}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

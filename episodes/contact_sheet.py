@@ -37,7 +37,7 @@ def contact_sheet(stream: Stream, index: int) -> "Image.Image":
     font = ImageFont.load_default(13)
 
     title = (
-        f"{store.name} {store.split_name(stream.split.split('+')[0])}: episode {index} of seed "
+        f"{store.name} {stream.split}: episode {index} of seed "
         f"{stream.seed}, {spec.way}-way {spec.shot}-shot"
     )
     draw.text((MARGIN, MARGIN), title, INK, font)

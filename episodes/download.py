@@ -3,6 +3,7 @@
 Proxies and certificates come from the environment, as `urllib` reads them.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,16 @@ SECONDS_TO_ANSWER = 60.0
 MOST_SECONDS_BETWEEN_ATTEMPTS = 60.0
 PARTIAL_CONTENT = 206
 RANGE_NOT_SATISFIABLE = 416
+FAULTS_OF_THE_DISK = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.EIO,
+)
 WORTH_ANOTHER_ATTEMPT = (408, 425, 429, 500, 502, 503, 504)
 
 Progress = Callable[[int, int], None]
@@ -166,8 +177,11 @@ class _Transfer:
         except ssl.SSLError as error:
             raise _MirrorFailed(f"no secure connection: {error.reason}") from None
         except (urllib.error.URLError, HTTPException, OSError) as error:
-            if isinstance(error, OSError) and error.filename:
-                raise
+            if isinstance(error, OSError) and error.errno in FAULTS_OF_THE_DISK:
+                raise EpisodesError(
+                    f"cannot write {self.part}: {error.strerror}: "
+                    "make room, or choose another place (EPISODES_HOME)"
+                ) from None
             raise _Interrupted(f"broke off ({_reason(error)})") from None
         if self._size() < self.file.bytes:
             raise _Interrupted(f"ended after {self._size():,} of {self.file.bytes:,} bytes")

@@ -17,10 +17,11 @@ def decode_grey(encoded: bytes, name: str) -> np.ndarray:
     """The image as uint8 [H, W], 0 black to 255 white; raises EpisodesError naming `name`."""
     from PIL import Image, UnidentifiedImageError
 
+    bomb = Image.DecompressionBombError
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             return np.asarray(image.convert("L"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, bomb) as error:
         raise EpisodesError(f"the image {name} does not decode ({_one_line(error)})") from None
 
 

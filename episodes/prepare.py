@@ -1,11 +1,7 @@
 """Preparing: read a dataset's files, resize its images, write them as a store, all or nothing."""
 
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +18,7 @@ from episodes.store import Store
 from episodes.store.digest import ContentDigest
 from episodes.store.hdf5 import DEFAULT_SHARD_BYTES, ShardWriter, sync_file
 from episodes.store.layout import StoreInfo, write_info
+from episodes.store.placing import built_beside, exclusive
 
 QUARTER_TURNS = 4
 Progress = Callable[[str, int, int], None]
@@ -69,26 +66,24 @@ def prepare(
     adds every class turned by 90, 180 and 270 degrees as classes of their own; `out` is the store's
     folder (default: `stores/` under `home`); `force` replaces what is there; `progress` is told
     what is being done, how much of it is done, and how much there is. Without `source` the files
-    are fetched. The store is written beside its final place and renamed into
-    it: it exists whole or not at all. Raises EpisodesError for missing or damaged files, counts
-    that differ from the manifest's, and a disk that cannot be written.
+    are fetched. The store is written beside its final place and renamed into it: it exists whole or
+    not at all. Raises EpisodesError for missing or damaged files, counts that differ from the
+    manifest's, and a disk that cannot be written.
     """
-    from filelock import FileLock
-
     facts = manifest.load(dataset) if isinstance(dataset, str) else dataset
     recipe = recipe_of(facts, size, rotations)
     target = out or places.stores(home) / store_name(facts, recipe)
+    if target.exists() and not force:
+        return _already_prepared(target, facts, recipe)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.parent / f".{target.name}.lock"):
+        with exclusive(target):
             if target.exists():
-                _refuse_other_folder(target)
                 if not force:
                     return _already_prepared(target, facts, recipe)
-            _sweep(target)
+                _refuse_other_folder(target)
             if source is None and not facts.generated:
                 source = _fetched(facts, home, progress)
-            with _built_beside(target) as folder:
+            with built_beside(target) as folder:
                 _build(folder, target.name, facts, recipe, source, shard_bytes, progress)
             return Store(target)
     except OSError as error:
@@ -107,16 +102,27 @@ def _fetched(facts: Manifest, home: Path | None, progress: Progress | None) -> P
 
 
 def _refuse_other_folder(target: Path) -> None:
-    if not (target / "store.json").is_file():
+    if not target.is_dir() or not (target / "store.json").is_file():
         raise EpisodesError(f"{target} is there and is not a store: choose another --out")
+    for path in target.iterdir():
+        if path.name != "store.json" and path.suffix != ".h5":
+            raise EpisodesError(
+                f"{target} holds {path.name}, which is no part of a store: choose another --out"
+            )
 
 
 def _already_prepared(target: Path, facts: Manifest, recipe: Recipe) -> Store:
+    _refuse_other_folder(target)
     store = Store(target)
     if store.info.dataset != facts.name or store.info.preprocessing != asdict(recipe):
         raise EpisodesError(
             f"{target} holds {store.name} made with {dict(store.info.preprocessing)}: "
             "choose another --out, or add --force to replace it"
+        )
+    if store.info.version != facts.version or store.info.splits != _splits(facts, recipe):
+        raise EpisodesError(
+            f"{target} was made from an earlier manifest of {facts.name}, whose splits differ: "
+            "add --force to replace it"
         )
     return store
 
@@ -224,15 +230,16 @@ def _splits(facts: Manifest, recipe: Recipe) -> dict[str, dict[str, tuple[int, .
 
 
 def _verified(facts: Manifest, recipe: Recipe, digest: str) -> str:
-    for witness in facts.witnesses:
-        if (witness.size, witness.resize, witness.rotations) == (
-            recipe.size,
-            recipe.resize,
-            recipe.rotations,
-        ):
-            if witness.digest == digest:
-                return "names, counts and pixels"
-            return f"names and counts; the pixels differ from the witnessed digest {witness.digest}"
+    witnessed = [
+        witness.digest
+        for witness in facts.witnesses
+        if (witness.size, witness.resize, witness.rotations)
+        == (recipe.size, recipe.resize, recipe.rotations)
+    ]
+    if digest in witnessed:
+        return "names, counts and pixels"
+    if witnessed:
+        return f"names and counts; the pixels differ from the witnessed digest {witnessed[0]}"
     return "names and counts; no pixel digest was witnessed for this preparation"
 
 
@@ -258,32 +265,3 @@ def tool_version() -> str:
         return version("fewshot-episodes")
     except PackageNotFoundError:
         return "unknown"
-
-
-@contextmanager
-def _built_beside(target: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.making-", dir=target.parent))
-    try:
-        yield folder
-        _sync_folder(folder)
-        if target.exists():
-            target.rename(Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent)))
-        folder.chmod(0o755)
-        folder.rename(target)
-        _sync_folder(target.parent)
-    finally:
-        _sweep(target)
-
-
-def _sweep(target: Path) -> None:
-    for kind in ("making", "old"):
-        for leftover in target.parent.glob(f".{target.name}.{kind}-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import operator
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,7 @@ from episodes.sampling.uniform import uniform_plans
 from episodes.store import Store
 
 EPISODES_PER_READ = 16
+INDEX_END = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ class Stream:
 
     def plans(self, start: int, count: int) -> PlanBatch:
         """The plans of episodes start .. start + count - 1."""
-        if start < 0 or count < 0:
-            raise UsageError(f"episodes {start} .. {start + count - 1}: indices start at 0")
+        start, count = operator.index(start), operator.index(count)
+        if start < 0 or count < 0 or start + count > INDEX_END:
+            raise UsageError(f"episodes {start} .. {start + count - 1}: indices are 0 to 2**63 - 2")
         return uniform_plans(self._tables, self.spec, self._key, start, count)
 
     def plan(self, index: int) -> EpisodePlan:
@@ -130,7 +133,7 @@ class Stream:
             query_images=images[:, support_size:],
             query_labels=np.tile(self._query_labels, (size, 1)),
             class_ids=plans.class_ids,
-            index=np.array([start + offset for offset in range(size)]),
+            index=np.arange(start, start + size),
             source=plans.source,
         )
 

@@ -36,9 +36,10 @@ def blocks(language: str) -> list:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder whose user keeps the test archives, if any, in ~/Downloads."""
+    """A folder with the checkout's tools, whose user keeps the test archives in ~/Downloads."""
     if data := os.environ.get("EPISODES_TEST_DATA"):
         (tmp_path / "Downloads").symlink_to(Path(data).resolve())
+    (tmp_path / "tools").symlink_to(ROOT / "tools")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     monkeypatch.chdir(tmp_path)

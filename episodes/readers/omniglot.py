@@ -32,10 +32,12 @@ def locate(file: SourceFile, source: Path | None) -> Path:
     """The archive `file` or its extracted folder under `source`; raises EpisodesError if absent."""
     if source is None or not source.is_dir():
         raise UsageError(f"{source} is not a folder; expected the folder that holds {file.name}")
-    for candidate in (source / file.name, source / Path(file.name).stem):
-        if candidate.exists():
-            return candidate
+    archive, folder = source / file.name, source / Path(file.name).stem
+    if archive.is_file():
+        return archive
+    if folder.is_dir():
+        return folder
     raise EpisodesError(
-        f"{source} holds neither {file.name} nor the folder {Path(file.name).stem}: "
+        f"{source} holds neither {file.name} nor the folder {folder.name}: "
         f"fetch {file.urls[0]} ({file.bytes} bytes) into it"
     )

@@ -68,8 +68,8 @@ class EpisodePlan:
 class PlanBatch:
     """Plans of consecutive episodes.
 
-    int64 arrays: `index` [n] (as Python integers where they pass 2**63), `source` [n], `class_ids`
-    [n, way], `support_rows` [n, way * shot], `query_rows` [n, way * query].
+    int64 arrays: `source` [n], `class_ids` [n, way], `support_rows` [n, way * shot], `query_rows`
+    [n, way * query]; n episodes from `start`.
     """
 
     start: int

@@ -1,5 +1,6 @@
 """Stores: a prepared dataset on disk, behind one read interface."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,8 @@ class Store:
                 f"{path} was replaced: its content digest is {self.digest[:12]}…; "
                 f"expected {expected_digest[:12]}…"
             )
-        self._shards = MappedShards(path, self.info.shards, self.image_shape)
+        self._advice = f"type {self.info.command_to_replace(path)}"
+        self._shards = MappedShards(path, self.info.shards, self.image_shape, self._advice)
 
     def __repr__(self) -> str:
         return f"Store({self.name!r}, {len(self.class_names)} classes, {self.info.rows} images)"
@@ -127,7 +129,7 @@ class Store:
             if file_sha256(path) != shard.sha256:
                 raise EpisodesError(
                     f"the shard {path} is damaged: its SHA-256 differs from store.json's: "
-                    f"type `episodes prepare {self.info.dataset} --force`"
+                    f"{self._advice}"
                 )
         if deep and (found := self._content_digest()) != self.digest:
             raise EpisodesError(
@@ -152,10 +154,9 @@ def open(name_or_path: str | Path, *, home: Path | None = None) -> Store:
     """
     from episodes import manifest, places, prepare
 
-    path = Path(name_or_path)
-    if path.is_absolute() or len(path.parts) != 1:
-        return Store(path)
     name = str(name_or_path)
+    if isinstance(name_or_path, Path) or os.sep in name or name in (".", ".."):
+        return Store(Path(name_or_path))
     folder = places.stores(home) / name
     if folder.is_dir():
         return Store(folder)
@@ -163,11 +164,11 @@ def open(name_or_path: str | Path, *, home: Path | None = None) -> Store:
         if manifest.load(name).generated:
             return prepare.prepare(name, home=home)
         raise UsageError(f"{name} is not prepared: type `episodes prepare {name}`")
-    prepared = [entry.name for entry in places.stores(home).glob("*") if entry.is_dir()]
+    prepared = places.prepared(home)
     for dataset in manifest.names():
         if name.startswith(f"{dataset}-"):
             raise UsageError(
-                f"{name} is not prepared (prepared: {', '.join(sorted(prepared)) or 'none'}): "
+                f"{name} is not prepared (prepared: {', '.join(prepared) or 'none'}): "
                 f"see `episodes prepare {dataset} --help`"
             )
     raise unknown_name("dataset", name, sorted({*manifest.names(), *prepared}))

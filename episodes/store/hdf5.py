@@ -80,14 +80,21 @@ class MappedShards:
     """The rows of all shards of a store as memory maps that notice when a file changes."""
 
     def __init__(
-        self, folder: Path, shards: Iterable[ShardInfo], image_shape: tuple[int, int, int]
+        self,
+        folder: Path,
+        shards: Iterable[ShardInfo],
+        image_shape: tuple[int, int, int],
+        advice: str,
     ) -> None:
-        self._shards = [_MappedShard(folder / shard.file, shard, image_shape) for shard in shards]
+        self._shards = [
+            _MappedShard(folder / shard.file, shard, image_shape, advice) for shard in shards
+        ]
         rows = [shard.info.rows for shard in self._shards]
         self._starts = np.concatenate(([0], np.cumsum(rows))).astype(np.int64)
 
     def images(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The images of the int64 `rows` [n], uint8 [n, H, W, C], into `out` where given."""
+        self._refuse_absent_rows(rows)
         if len(self._shards) == 1:
             return self._shards[0].images(rows, out)
         if out is None:
@@ -100,6 +107,7 @@ class MappedShards:
 
     def ids(self, rows: np.ndarray) -> list[str]:
         """The source ids of the int64 `rows` [n]."""
+        self._refuse_absent_rows(rows)
         ids = np.empty(len(rows), object)
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         for index in np.unique(owner):
@@ -107,21 +115,29 @@ class MappedShards:
             ids[chosen] = self._shards[index].ids(rows[chosen] - self._starts[index])
         return [image_id.decode() for image_id in ids]
 
+    def _refuse_absent_rows(self, rows: np.ndarray) -> None:
+        if len(rows) and not (rows.min() >= 0 and rows.max() < self._starts[-1]):
+            raise EpisodesError(
+                f"rows {rows.min()} .. {rows.max()} were asked for; "
+                f"the store has rows 0 .. {self._starts[-1] - 1}"
+            )
+
 
 class _MappedShard:
-    def __init__(self, path: Path, info: ShardInfo, image_shape: tuple[int, int, int]) -> None:
-        self.path, self.info = path, info
+    def __init__(
+        self, path: Path, info: ShardInfo, image_shape: tuple[int, int, int], advice: str
+    ) -> None:
+        self.path, self.info, self.advice = path, info, advice
         try:
             self._file = path.open("rb")
         except OSError as error:
             raise EpisodesError(
-                f"the shard {path} cannot be read: {error.strerror}: prepare the store again"
+                f"the shard {path} cannot be read: {error.strerror}: {advice}"
             ) from None
         status = os.fstat(self._file.fileno())
         if status.st_size != info.bytes:
             raise EpisodesError(
-                f"the shard {path} has {status.st_size} bytes; expected {info.bytes}: "
-                "prepare the store again"
+                f"the shard {path} has {status.st_size} bytes; expected {info.bytes}: {advice}"
             )
         self._modified = status.st_mtime_ns
         mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -144,7 +160,7 @@ class _MappedShard:
         if status.st_size != self.info.bytes or status.st_mtime_ns != self._modified:
             raise EpisodesError(
                 f"the shard {self.path} was changed while it was open "
-                f"({status.st_size} bytes; expected {self.info.bytes}): prepare the store again"
+                f"({status.st_size} bytes; expected {self.info.bytes}): {self.advice}"
             )
 
 

@@ -1,5 +1,6 @@
 """store.json: the description of a store, which makes a directory of shards a dataset."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -62,6 +63,14 @@ class StoreInfo:
         """int64 [classes]: the first row of each class."""
         return np.concatenate(([0], np.cumsum(self.class_sizes)[:-1])).astype(np.int64)
 
+    def command_to_replace(self, folder: Path) -> str:
+        """What to type to make this store in `folder` again."""
+        rotations = " --rotations" if self.preprocessing["rotations"] else ""
+        return (
+            f"`episodes prepare {self.dataset} --size {self.preprocessing['size']}{rotations} "
+            f"--out {folder} --force`"
+        )
+
     @property
     def rows(self) -> int:
         """The number of images."""
@@ -69,8 +78,10 @@ class StoreInfo:
 
 
 def write_info(folder: Path, info: StoreInfo) -> None:
-    """Write `info` as store.json into `folder`."""
-    (folder / FILE_NAME).write_text(json.dumps(asdict(info), indent=1) + "\n", encoding="utf-8")
+    """Write `info` as store.json into `folder`, under a SHA-256 of its own."""
+    values = asdict(info)
+    values["sha256"] = _sha256(values)
+    (folder / FILE_NAME).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def read_info(folder: Path) -> StoreInfo:
@@ -93,6 +104,8 @@ def read_info(folder: Path) -> StoreInfo:
             f"{folder} has the store format {found!r}; this version reads {FORMAT!r}: "
             f"{_again(folder)}"
         )
+    if values.pop("sha256", None) != _sha256(values):
+        raise EpisodesError(f"{path} is damaged (its SHA-256 differs): {_again(folder)}")
     try:
         return StoreInfo(
             **values
@@ -112,5 +125,9 @@ def read_info(folder: Path) -> StoreInfo:
         raise EpisodesError(f"{path} is damaged ({error}): {_again(folder)}") from None
 
 
+def _sha256(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
 def _again(folder: Path) -> str:
-    return f"prepare it again (`episodes prepare {folder.name.split('-')[0]} --force`)"
+    return f"prepare it again (`episodes prepare NAME --out {folder} --force`)"

@@ -55,7 +55,7 @@ def test_options_choose_the_store(run, tiny: Tiny, tmp_path: Path) -> None:
     assert described["image_shape"] == [14, 14, 1]
     assert described["classes"] == 64
     assert described["path"] == str(tmp_path / "mine")
-    assert run("info", tmp_path / "mine").exit_code == 0
+    assert run("info", tmp_path / "mine").exit_code == run("info", "./mine").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,7 @@ def test_a_full_disk_is_not_a_fault_of_the_mirror(
     mirrors: list[Mirror], file: SourceFile, tmp_path: Path
 ) -> None:
     (tmp_path / "data.zip.part").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(EpisodesError, match="cannot write .*data.zip.part: Is a directory: make"):
         download.fetch(file, tmp_path, retries=QUICK)
 
 

@@ -2,10 +2,12 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import Image
 
 import episodes
 from episodes.errors import EpisodesError, UsageError
+from episodes.manifest import Witness
 from episodes.prepare import natural_order, prepare
 from episodes.store import Store
 from tests.episodes.conftest import Tiny, one_bit_png
@@ -124,6 +127,44 @@ def test_another_recipe_does_not_take_the_place(tiny: Tiny, tmp_path: Path) -> N
     assert (tmp_path / "precious" / "thesis.tex").read_text() == "words"
 
 
+def test_force_spares_a_folder_that_only_looks_like_a_store(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "store.json").write_text('{"cart": []}')
+    (tmp_path / "app" / "thesis.tex").write_text("words")
+    with pytest.raises(EpisodesError, match="holds thesis.tex, which is no part of a store"):
+        tiny.prepare(tmp_path, out=tmp_path / "app", force=True)
+    assert (tmp_path / "app" / "thesis.tex").read_text() == "words"
+
+
+def test_a_store_whose_replacement_was_killed_is_put_back(tiny: Tiny, tmp_path: Path) -> None:
+    store = tiny.prepare(tmp_path / "home")
+    store.path.rename(store.path.parent / ".tiny.old-killed")
+    broken = damaged(tiny, tmp_path / "archives", "undecodable")
+    with pytest.raises(EpisodesError, match="does not decode"):
+        broken.prepare(tmp_path / "home", force=True)
+    Store(store.path).verify(deep=True)
+
+
+def test_a_store_of_other_splits_is_not_taken_for_this_one(tiny: Tiny, tmp_path: Path) -> None:
+    tiny.prepare(tmp_path)
+    later = replace(tiny.manifest, version="2")
+    with pytest.raises(EpisodesError, match="an earlier manifest of tiny.*add --force"):
+        prepare(later, tiny.source, home=tmp_path)
+    assert prepare(later, tiny.source, home=tmp_path, force=True).info.version == "2"
+
+
+def test_a_witnessed_digest_is_compared(tiny: Tiny, tmp_path: Path) -> None:
+    right = Witness(28, "bilinear", False, "pillow", TINY_DIGEST)
+    wrong = replace(right, digest="0" * 64)
+    for witnesses, expected in (
+        ((wrong,), "names and counts; the pixels differ from the witnessed digest 000"),
+        ((wrong, right), "names, counts and pixels"),
+    ):
+        facts = replace(tiny.manifest, witnesses=witnesses)
+        store = prepare(facts, tiny.source, home=tmp_path, force=True)
+        assert store.info.verified.startswith(expected)
+
+
 def test_an_original_archive_is_told_from_a_repacked_one(tiny_store: Store) -> None:
     assert [source["original"] for source in tiny_store.info.sources] == [False, False]
     assert tiny_store.info.verified.startswith("names and counts; no pixel digest")
@@ -152,8 +193,22 @@ def damaged(tiny: Tiny, folder: Path, damage: str) -> Tiny:
             replace_entry(archive, victim, b"", "images_evaluation/readme.txt")
         case "stranger":
             replace_entry(
-                archive, victim, b"\0", "images_evaluation/Klingon/character01/9999_01.png"
+                archive,
+                victim,
+                one_bit_png(tiny.drawings[victim]),
+                "images_evaluation/Klingon/character01/9999_01.png",
             )
+        case "dot":
+            replace_entry(archive, victim, b"", ".")
+        case "future":
+            data = archive.read_bytes()
+            archive.write_bytes(data.replace(b"PK\x01\x02\x14\x03\x14", b"PK\x01\x02\x14\x03\x63"))
+        case "bomb":
+            huge = struct.pack(">II", 40_000, 40_000)
+            png = one_bit_png(tiny.drawings[victim])
+            header = png[12:16] + huge + png[24:29]
+            crc = struct.pack(">I", zlib.crc32(header))
+            replace_entry(archive, victim, png[:12] + header + crc + png[33:])
         case "flipped byte":
             data = bytearray(archive.read_bytes())
             with zipfile.ZipFile(archive) as zip_file:
@@ -174,7 +229,10 @@ def damaged(tiny: Tiny, folder: Path, damage: str) -> Tiny:
         ("undecodable", "does not decode"),
         ("cut image", "does not decode"),
         ("image missing", "tiny has 319 images; expected 320"),
-        ("stranger", "does not decode|'images_evaluation/Klingon/character01' is not in"),
+        ("stranger", "'images_evaluation/Klingon/character01' is not in tiny.classes.tsv"),
+        ("dot", "'.' climbs out of its folder"),
+        ("future", "cannot be read|a truncated or damaged zip"),
+        ("bomb", "does not decode"),
         ("flipped byte", "cannot be read|does not decode"),
     ],
 )
@@ -284,10 +342,10 @@ def test_the_real_omniglot(archives: Path, tmp_path: Path) -> None:
     assert stream.fingerprint(600) == from_folders.stream("test", 20, 5, 5, 0).fingerprint(600)
 
 
-def test_info_is_json_that_says_how_it_was_made(tiny_store: Store) -> None:
+def test_info_is_json_that_says_how_it_was_made(tiny: Tiny, tiny_store: Store) -> None:
     described = json.loads((tiny_store.path / "store.json").read_text())
     assert described["preprocessing"] == {"size": 28, "resize": "bilinear", "rotations": False}
-    assert described["manifest_digest"] == tiny_store.info.manifest_digest
+    assert described["manifest_digest"] == tiny.manifest.digest
     assert os.path.getsize(tiny_store.path / described["shards"][0]["file"]) > 320 * 28 * 28
 
 

@@ -3,6 +3,7 @@ import os
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from episodes.errors import EpisodesError, UsageError
 from episodes.store import Store
+from episodes.store.layout import read_info, write_info
 from tests.episodes.conftest import Tiny
 
 
@@ -22,6 +24,11 @@ def copied(tiny_store: Store, tmp_path: Path) -> Path:
 
 def shard_of(folder: Path) -> Path:
     return next(folder.glob("*.h5"))
+
+
+def redescribe(folder: Path, **changes: object) -> None:
+    """Write another store.json that is whole in itself."""
+    write_info(folder, replace(read_info(folder), **changes))  # type: ignore[arg-type]
 
 
 def first_image(store: Store) -> np.ndarray:
@@ -53,9 +60,7 @@ def test_one_flipped_byte_is_found_and_named(copied: Path) -> None:
 
 
 def test_a_deep_check_finds_a_wrong_digest(copied: Path) -> None:
-    described = json.loads((copied / "store.json").read_text())
-    described["content_digest"] = "0" * 64
-    (copied / "store.json").write_text(json.dumps(described))
+    redescribe(copied, content_digest="0" * 64)
     store = Store(copied)
     store.verify()
     with pytest.raises(EpisodesError, match="the content digest is"):
@@ -94,7 +99,7 @@ def test_a_store_replaced_while_open_goes_on_as_it_was(copied: Path, tiny: Tiny)
     [
         ({"format": "episodes-store/9"}, "has the store format 'episodes-store/9'; this version"),
         ({"shards": [{}]}, "store.json is damaged"),
-        ({"class_sizes": None}, "store.json is damaged"),
+        ({"default_scheme": "quarters"}, "store.json is damaged"),
         ({"surprise": 1}, "store.json is damaged"),
     ],
 )
@@ -126,8 +131,7 @@ def test_a_pickled_store_opens_again_only_as_itself(copied: Path, tiny: Tiny) ->
     store = Store(copied)
     pickled = pickle.dumps(store)
     np.testing.assert_array_equal(first_image(pickle.loads(pickled)), first_image(store))
-    described = json.loads((copied / "store.json").read_text())
-    (copied / "store.json").write_text(json.dumps(described | {"content_digest": "f" * 64}))
+    redescribe(copied, content_digest="f" * 64)
     with pytest.raises(EpisodesError, match="was replaced: its content digest is ffff"):
         pickle.loads(pickled)
 
@@ -137,6 +141,14 @@ def test_worker_processes_read_the_same_rows(tiny_store: Store, method: str) -> 
     with get_context(method).Pool(2) as pool:
         read = pool.map(tiny_store.images, [np.arange(0, 160), np.arange(160, 320)])
     np.testing.assert_array_equal(np.concatenate(read), tiny_store.images(np.arange(320)))
+
+
+def test_rows_that_are_not_there_are_refused(tiny_store: Store) -> None:
+    for rows in ([320], [-1], [0, 10**9]):
+        with pytest.raises(EpisodesError, match="the store has rows 0 .. 319"):
+            tiny_store.images(np.array(rows))
+        with pytest.raises(EpisodesError, match="the store has rows 0 .. 319"):
+            tiny_store.ids(np.array(rows))
 
 
 def test_threads_read_the_same_rows(tiny_store: Store) -> None:

@@ -70,7 +70,10 @@ def test_iteration_goes_on_for_ever_and_can_be_left(stream: Stream) -> None:
 
 def test_far_episodes_are_as_near(stream: Stream) -> None:
     assert stream[10**12].index == 10**12
-    assert stream.batch(10**30, 2).index.tolist() == [10**30, 10**30 + 1]
+    last = 2**63 - 3
+    assert stream.batch(last, 2).index.tolist() == [last, last + 1]
+    rows = stream.plan(2**60).support_rows
+    np.testing.assert_array_equal(stream.plan(np.int64(2**60)).support_rows, rows)
 
 
 def test_seed_split_and_spec_change_the_episodes(tiny_store: Store) -> None:
@@ -147,8 +150,9 @@ def test_what_cannot_be_streamed_is_told(tiny_store: Store, options: dict, messa
         tiny_store.stream(**options)
 
 
-def test_indices_start_at_zero(stream: Stream) -> None:
-    with pytest.raises(UsageError, match="indices start at 0"):
-        stream[-1]
+def test_indices_have_bounds(stream: Stream) -> None:
+    for index in (-1, 2**63 - 1, 10**30):
+        with pytest.raises(UsageError, match="indices are 0 to 2[*][*]63 - 2"):
+            stream[index]
     with pytest.raises(UsageError, match="must both be 1 or more"):
         next(stream.batches(0))

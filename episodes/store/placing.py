@@ -1,0 +1,63 @@
+"""A folder that is there whole or not at all: built beside its place, then renamed into it."""
+
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def exclusive(target: Path) -> Iterator[None]:
+    """Holds the lock of `target` against other processes, after mending what a kill left behind.
+
+    Raises OSError where the folder around `target` cannot be written.
+    """
+    from filelock import FileLock
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=target.parent):
+        pass  # FileLock would wait for ever where no file can be made
+    with FileLock(target.parent / f".{target.name}.lock"):
+        _mend(target)
+        yield
+
+
+@contextmanager
+def built_beside(target: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `target` when the block ends without an error."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.making-", dir=target.parent))
+    try:
+        yield folder
+        _sync(folder)
+        if target.exists():
+            target.rename(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
+        folder.chmod(0o755)
+        folder.rename(target)
+        _sync(target.parent)
+    finally:
+        _mend(target)
+
+
+def _mend(target: Path) -> None:
+    """Put back what was being replaced, if nothing took its place, and sweep away the rest."""
+    for old in _left_behind(target, "old"):
+        if not target.exists() and any(old.iterdir()):
+            old.rename(target)
+    for kind in ("making", "old"):
+        for leftover in _left_behind(target, kind):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _left_behind(target: Path, kind: str) -> list[Path]:
+    return sorted(target.parent.glob(f".{glob.escape(target.name)}.{kind}-*"))
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,37 @@
+"""The published results are those of the commands beside them."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainers import cli, config
+from trainers.options import given_settings
+
+FOLDER = Path(__file__).parent.parent / "docs" / "results"
+RESULTS = [
+    pytest.param(result, id=f"{path.stem}-{number}")
+    for path in sorted(FOLDER.glob("*.json"))
+    for number, result in enumerate(json.loads(path.read_text(encoding="utf-8")))
+]
+
+
+@pytest.mark.parametrize("result", RESULTS)
+def test_the_command_gives_the_recorded_settings(result: dict[str, Any]) -> None:
+    program, verb, *arguments = shlex.split(result["command"])
+    assert (program, verb) == ("trainers", "run")
+    parsed = cli.run.make_context("run", arguments).params
+    recorded = result["config"]
+    completed = config.complete(given_settings(parsed), {"split": recorded["split"]})
+    assert completed.settings() == recorded
+
+
+@pytest.mark.parametrize("result", RESULTS)
+def test_the_page_shows_the_result(result: dict[str, Any]) -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in FOLDER.glob("*.md"))
+    test = result["test"]
+    assert f"{100 * test['accuracy']:.2f} ± {100 * test['interval']:.2f}" in pages
+    assert test["fingerprint"] in pages
+    assert result["command"] in pages

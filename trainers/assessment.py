@@ -92,9 +92,9 @@ def evaluate_run(
     learner = learners.build(config, store.image_shape)
     stream = store.stream(split, config.way, config.shot, config.query, config.episode_seed)
     fixed = FixedEpisodes(store, stream, config.episodes, config.eval_steps)
-    position = read_position(directory.last_checkpoint, directory.advice)
+    position = read_position(directory.last_checkpoint, directory.advice, recorded)
     best, iteration = best_checkpoint(directory, position)
-    evaluation = evaluate(best, directory, config, learner, fixed, progress)
+    evaluation = evaluate(best, directory, recorded, learner, fixed, progress)
 
     test_figures = report.accuracy_figures(evaluation) | fixed.describe()
     branches = catalog.find("lr", config.lr).branches
@@ -106,11 +106,13 @@ def evaluate_run(
         "rates": rates,
         "warnings": report.warnings(test_figures, rates),
         "bn": config.bn,
+        "config": recorded.settings(),
         "versions": provenance.versions(),
         "hardware": provenance.hardware(config.device, config.threads),
     }
     shape = f"{config.way}w{config.shot}s{config.query}q-{config.eval_steps}steps"
-    name = f"eval-{store.name}-{stream.split}-{shape}-{config.episodes}episodes"
+    where = f"{store.name}-{store.digest[:8]}-{stream.split}"
+    name = f"eval-{where}-{shape}-{config.episodes}episodes"
     written = directory.path / f"{name}-seed{config.episode_seed}.json"
     write_whole(written, _as_json(results))
     return written, results

@@ -46,6 +46,18 @@ DEFAULTS: Settings = {
 """The protocol of MLPLR's experiments; settings of catalog entries have their defaults there."""
 
 LARGEST_SEED = 2**63 - 1
+LARGEST = {
+    "threads": 1024,
+    "filters": 4096,
+    "steps": 10_000,
+    "eval_steps": 10_000,
+    "meta_batch_size": 100_000,
+    "outer_lr": 1e6,
+}
+RECORDED_TABLES = {
+    "store": {"name", "digest", "image_size", "channels"},
+    "versions": {"python", "torch", "numpy"},
+}
 AT_LEAST_ZERO = {"iterations", "seed", "episode_seed", "inner_lr"}
 AT_LEAST_TWO = {"way", "train_way"}
 BELOW_ONE = {"smoothing", "clamp"}
@@ -168,6 +180,22 @@ def complete(given: Mapping[str, Value], defaults: Mapping[str, Value]) -> RunCo
     return RunConfig(**{name: _as_declared(name, value) for name, value in settings.items()})
 
 
+def overridden(recorded: Settings, given: Settings) -> Settings:
+    """The `recorded` settings with those `given` instead.
+
+    A recorded setting goes where it only followed another that is given now: a training shape that
+    equalled the evaluation's, and what belonged to an entry of the catalog that is replaced.
+    """
+    settings = {**recorded, **given}
+    for name in ("way", "shot", "query"):
+        follower = f"train_{name}"
+        if follower not in given and recorded.get(follower) == recorded.get(name):
+            settings.pop(follower, None)
+    for name in owned_settings(recorded) - owned_settings(settings) - set(given):
+        settings.pop(name, None)
+    return settings
+
+
 def owned_settings(settings: Mapping[str, Value]) -> set[str]:
     """The settings that the catalog entries chosen in `settings` bring with them."""
     return {
@@ -223,7 +251,13 @@ def read_toml(path: Path) -> tuple[Settings, dict[str, dict[str, Any]]]:
         raise EpisodesError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise EpisodesError(f"{path}: not valid TOML: {error}") from None
-    tables = {name: value for name, value in content.items() if isinstance(value, dict)}
+    tables = {name: value for name, value in content.items() if name in RECORDED_TABLES}
+    for name, keys in RECORDED_TABLES.items():
+        found = tables.get(name, {})
+        if not isinstance(found, dict) or (found and not keys <= found.keys()):
+            raise EpisodesError(f"{path}: [{name}] must hold {', '.join(sorted(keys))}")
+        if strange := sorted(found.keys() & TYPES.keys()):
+            raise EpisodesError(f"{path}: {strange[0]} belongs above the tables, not in [{name}]")
     settings = {name: value for name, value in content.items() if name not in tables}
     try:
         check_names(settings)
@@ -239,8 +273,9 @@ def _toml_value(value: Value) -> str:
 
 
 def _as_declared(name: str, value: Value) -> Any:
-    is_whole_number = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if is_whole_number and float in TYPES[name] else value
+    if isinstance(value, int) and not isinstance(value, bool) and float in TYPES[name]:
+        return float(value) if abs(value) <= LARGEST_SEED else math.inf
+    return value
 
 
 def _check_type(name: str, value: object) -> None:
@@ -262,7 +297,7 @@ def _check_value(name: str, value: Value) -> None:
 
 
 def _check_range(name: str, value: int | float) -> None:
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{flag(name, value)}: expected a finite number")
     lowest = 0 if name in AT_LEAST_ZERO else 2 if name in AT_LEAST_TWO else 1
     if isinstance(value, float) and name not in AT_LEAST_ZERO:
@@ -272,8 +307,9 @@ def _check_range(name: str, value: int | float) -> None:
         raise UsageError(f"{flag(name, value)}: expected at least {lowest}")
     if name in BELOW_ONE and value >= 1:
         raise UsageError(f"{flag(name, value)}: expected less than 1")
-    if isinstance(value, int) and value > LARGEST_SEED:
-        raise UsageError(f"{flag(name, value)}: expected at most {LARGEST_SEED}")
+    largest = LARGEST.get(name, LARGEST_SEED if isinstance(value, int) else math.inf)
+    if value > largest:
+        raise UsageError(f"{flag(name, value)}: expected at most {largest:g}")
 
 
 def _reason(name: str) -> str:

@@ -50,16 +50,9 @@ def confidence_interval(accuracies: np.ndarray) -> float:
     return float(1.96 * np.std(accuracies) / np.sqrt(len(accuracies)))
 
 
-def first_branch_share(branches: np.ndarray) -> float | None:
-    """The share of steps that took a rate scheme's first branch; None where it has no branches."""
-    if np.isnan(branches).all():
-        return None
-    return float(np.nanmean(branches))
-
-
 def accuracy(result: TaskResult, task: Task) -> float:
     """The share of the task's query images that the adapted weights classify rightly."""
-    return (result.query_logits.argmax(-1) == task.query_labels).double().mean().item()
+    return (result.query_logits.argmax(-1) == task.query_labels).cpu().double().mean().item()
 
 
 def evaluate(
@@ -73,29 +66,29 @@ def evaluate(
     steps: int,
     bn: BatchNormMode,
     device: torch.device | str,
-    meta_batch_size: int,
+    episodes_at_a_time: int,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Adapt to the first `episodes` episodes of the stream, `steps` steps each, and classify.
 
-    No weight changes and no graph is kept. `meta_batch_size` episodes are read at a time, which
+    No weight changes and no graph is kept. `episodes_at_a_time` episodes are read at a time, which
     changes no number. `on_batch` is told how many episodes are done. Raises UsageError where
-    `episodes` or `meta_batch_size` is below 1.
+    `episodes` or `episodes_at_a_time` is below 1.
     """
-    for name, value in (("episodes", episodes), ("meta_batch_size", meta_batch_size)):
+    for name, value in (("episodes", episodes), ("episodes_at_a_time", episodes_at_a_time)):
         if value < 1:
             raise UsageError(f"evaluation: {name} is {value}, expected at least 1")
     dtype = next(iter(params.values())).dtype
     measured = []
-    for batch in stream.batches(meta_batch_size, start=0, stop=episodes):
+    for batch in stream.batches(episodes_at_a_time, start=0, stop=episodes):
         for task in tasks_from_batch(batch, device, dtype):
             result = algorithm.run(backbone, scheme, meta, params, task, steps, bn, training=False)
             measured.append(
                 (
                     accuracy(result, task),
                     result.query_loss.item(),
-                    result.trace.rates.double().cpu().numpy(),
-                    result.trace.branches.double().cpu().numpy(),
+                    result.trace.rates.cpu().double().numpy(),
+                    result.trace.branches.cpu().double().numpy(),
                 )
             )
         if on_batch is not None:

@@ -16,7 +16,7 @@ from trainers.evaluation import Evaluation, evaluate
 from trainers.rates import RateScheme
 from trainers.types import Backbone, BatchNormMode, Params, Task
 
-EPISODES_READ_AT_A_TIME = 4
+EPISODES_AT_A_TIME = 4
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Learner:
             steps,
             self.bn,
             self.device,
-            EPISODES_READ_AT_A_TIME,
+            EPISODES_AT_A_TIME,
             on_batch,
         )
 

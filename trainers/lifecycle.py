@@ -1,6 +1,5 @@
 """Runs from end to end: begin one or resume it, train what is left, test its best checkpoint."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -29,7 +28,7 @@ def begin(
     dataset or the machine; EpisodesError as `finish`.
     """
     settings, tables = configuration.read_toml(config_file) if config_file else ({}, {})
-    settings |= given
+    settings = configuration.overridden(settings, given)
     dataset = str(settings.get("dataset", DEFAULTS["dataset"]))
     store = episodes.open(dataset)
     if "store" in tables and "dataset" not in given:
@@ -54,6 +53,8 @@ def resume(path: Path, given: Settings, progress: Progress) -> tuple[RunDirector
     directory = run_directory.find(path)
     with locked(directory):
         config, tables = read_config(directory)
+        if Path(str(given.get("dataset", ""))).resolve() == Path(config.dataset):
+            given = {**given, "dataset": config.dataset}
         if changed := configuration.differences(config, given):
             raise UsageError(
                 f"a resumed run keeps its settings, found {'; '.join(changed)}: "
@@ -61,7 +62,7 @@ def resume(path: Path, given: Settings, progress: Progress) -> tuple[RunDirector
             )
         if directory.results.exists():
             progress.note(f"{path} is finished")
-            return directory, json.loads(directory.results.read_text(encoding="utf-8"))
+            return directory, directory.read_results()
         store = episodes.open(config.dataset)
         check_store(store, tables["store"], directory.config)
         if tables["versions"] != provenance.versions():
@@ -90,7 +91,7 @@ def finish(run: Run, directory: RunDirectory, progress: Progress) -> Figures:
     state = OuterState(config, run.learner)
     if directory.last_checkpoint.exists():
         state.load(directory.last_checkpoint, directory.advice)
-    elif directory.metrics.exists() and directory.metrics.stat().st_size:
+    elif _has_begun(directory):
         raise EpisodesError(f"{directory.last_checkpoint} is missing: {directory.advice}")
     try:
         with progress.interrupt.noted():
@@ -101,3 +102,10 @@ def finish(run: Run, directory: RunDirectory, progress: Progress) -> Figures:
             f"interrupted at iteration {state.position.iteration}: "
             f"continue with `trainers run --resume {directory.path}`"
         ) from None
+
+
+def _has_begun(directory: RunDirectory) -> bool:
+    metrics, checkpoints = directory.metrics, directory.checkpoints
+    if metrics.exists() and metrics.stat().st_size:
+        return True
+    return checkpoints.is_dir() and any(checkpoints.glob("iteration-*"))

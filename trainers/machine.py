@@ -19,8 +19,10 @@ def let_waiting_threads_sleep() -> None:
 
 
 def use(device: str, threads: int) -> None:
-    """Set this process's thread count and deterministic kernels; raises UsageError where the device
-    is not there."""
+    """Set this process's thread count and cuDNN's deterministic kernels.
+
+    Raises UsageError where the device is not there.
+    """
     import torch
 
     available = {

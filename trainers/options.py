@@ -61,7 +61,7 @@ DEFAULT_TEXTS = {
     "train_query": "as --query",
     "grad_clip": "no clipping",
     "adapt_bn": "--adapt-bn, where the body adapts",
-    "threads": "the machine's cores",
+    "threads": "torch's own: the cores, or OMP_NUM_THREADS",
 }
 
 EVALUATION_SETTINGS = (
@@ -96,7 +96,7 @@ class KnownName(click.ParamType):
         if self.setting in catalog.TABLES:
             return catalog.find(self.setting, value).name
         if value not in CHOICES[self.setting]:
-            raise unknown_name(f"--{self.setting}", value, CHOICES[self.setting])
+            raise unknown_name(f"value of --{self.setting}", value, CHOICES[self.setting])
         return value
 
 

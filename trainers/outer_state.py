@@ -71,11 +71,7 @@ class OuterState:
 
         Raises EpisodesError, ending in `advice`, where it is damaged or belongs to other settings.
         """
-        tensors, state = checkpoint.load(path, advice)
-        if state["config"] != self.config.digest():
-            raise EpisodesError(
-                f"{path}: written under other settings than config.toml's: {advice}"
-            )
+        tensors, state = _load(path, advice, self.config)
         _fill(self.trained, tensors, path)
         for name, tensor in self.trained.items():
             prefix = f"adam/{name}/"
@@ -90,17 +86,24 @@ class OuterState:
 def load_weights(
     path: Path, advice: str, config: RunConfig, learner: Learner
 ) -> tuple[Params, Params]:
-    """Weights and meta-parameters of a checkpoint; raises EpisodesError as `checkpoint.load`."""
+    """Weights and meta-parameters of a checkpoint; raises EpisodesError as `OuterState.load`."""
     params, meta = learner.initial(config.seed, config.steps)
-    tensors, _ = checkpoint.load(path, advice)
+    tensors, _ = _load(path, advice, config)
     _fill(_named(params, meta), tensors, path)
     return params, meta
 
 
-def read_position(path: Path, advice: str) -> Position:
-    """The position that a checkpoint was written at; raises EpisodesError as `checkpoint.load`."""
-    _, state = checkpoint.load(path, advice)
+def read_position(path: Path, advice: str, config: RunConfig) -> Position:
+    """The position that a checkpoint was written at; raises EpisodesError as `OuterState.load`."""
+    _, state = _load(path, advice, config)
     return _position(state)
+
+
+def _load(path: Path, advice: str, config: RunConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, state = checkpoint.load(path, advice)
+    if state["config"] != config.digest():
+        raise EpisodesError(f"{path}: written under other settings than config.toml's: {advice}")
+    return tensors, state
 
 
 def _fill(targets: dict[str, Tensor], tensors: dict[str, Tensor], path: Path) -> None:

@@ -77,22 +77,36 @@ class RunDirectory:
                 f"{self.path} holds a run: continue it with `trainers run --resume {self.path}`, "
                 "or choose another --out"
             )
+        self.refuse_other_files()
+        write_whole(self.config, config.encode())
+
+    def refuse_other_files(self) -> None:
+        """Raises UsageError where the directory is no run and holds something else."""
         others = [
             entry.name
             for entry in self.path.iterdir()
             if entry.name != LOCK and entry.suffix != TEMPORARY
         ]
-        if others:
+        if others and not self.config.exists():
             raise UsageError(
                 f"{self.path} holds other files ({min(others)}): choose an --out that is empty"
             )
-        write_whole(self.config, config.encode())
+
+    def read_results(self) -> dict[str, Any]:
+        """The figures of a finished run; raises EpisodesError where the file is damaged."""
+        try:
+            results: dict[str, Any] = json.loads(self.results.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise EpisodesError(
+                f"{self.results} is damaged ({error}): remove it and resume the run"
+            ) from None
+        return results
 
     def prune_checkpoints(self, best: list[int]) -> None:
         """Remove every checkpoint but the last one and those of the iterations in `best`."""
         kept = {self.last_checkpoint, *map(self.best_checkpoint, best)}
         for path in self.checkpoints.iterdir():
-            if path not in kept:
+            if path not in kept and path.is_file():
                 path.unlink()
 
 
@@ -102,7 +116,9 @@ def create(out: Path | None, default_name: str) -> RunDirectory:
     with writing(out or Path("runs")):
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-            return RunDirectory(out)
+            run = RunDirectory(out)
+            run.refuse_other_files()
+            return run
         suffix = 1
         while True:
             path = Path("runs") / (default_name if suffix == 1 else f"{default_name}-{suffix}")
@@ -158,6 +174,7 @@ class MetricsLog:
                     "put the file back, or begin a new run"
                 )
             self._file.truncate(size)
+            self._file.seek(size)
 
     def append(self, **record: Any) -> None:
         """Add one line."""
@@ -178,9 +195,11 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The records of the iterations and those of the validations."""
-    with path.open(encoding="utf-8") as lines:
-        records = [json.loads(line) for line in lines]
+    """The records of the iterations and those of the validations; raises EpisodesError."""
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise EpisodesError(f"{path} is damaged ({error}): begin a new run") from None
     iterations = [record for record in records if "validation_accuracy" not in record]
     validations = [record for record in records if "validation_accuracy" in record]
     return iterations, validations

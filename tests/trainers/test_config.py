@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from episodes.errors import EpisodesError, UsageError
-from trainers.config import complete, differences, flag, read_toml, to_toml
+from trainers.config import complete, differences, flag, overridden, read_toml, to_toml
 
 MACHINE = {"split": "quarters", "threads": 1}
 RATES = st.floats(min_value=1e-300, max_value=1e30)
@@ -24,7 +24,7 @@ shared_settings = st.fixed_dictionaries(
         "shot": COUNTS,
         "train_query": COUNTS,
         "iterations": st.integers(0, 10**6),
-        "outer_lr": RATES,
+        "outer_lr": st.floats(1e-300, 1e6),
         "grad_clip": RATES,
         "seed": SEEDS,
         "episode_seed": SEEDS,
@@ -50,6 +50,7 @@ rate_settings = st.one_of(
         st.floats(1, 100),
     ),
 )
+STORE = {"name": "x", "digest": "0", "image_size": 28, "channels": 1}
 all_settings = st.builds(
     lambda *parts: {name: value for part in parts for name, value in part.items()},
     shared_settings,
@@ -64,11 +65,38 @@ def test_a_config_file_gives_the_same_run(
 ) -> None:
     config = complete(settings, MACHINE)
     path = tmp_path_factory.getbasetemp() / "config.toml"
-    path.write_text(to_toml(config, {"store": {"name": "x", "channels": 1}}), encoding="utf-8")
+    path.write_text(to_toml(config, {"store": STORE}), encoding="utf-8")
     read, tables = read_toml(path)
     assert complete(read, {}) == config
     assert complete(read, {}).digest() == config.digest()
-    assert tables == {"store": {"name": "x", "channels": 1}}
+    assert tables == {"store": STORE}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[run]\nalgo = "maml"\n', "unknown setting 'run'"),
+        ('[store]\nname = "x"\n', r"\[store\] must hold channels, digest, image_size, name"),
+        (
+            '[versions]\npython = "3"\ntorch = "2"\nnumpy = "2"\ngrad_clip = 10.0\n',
+            r"grad_clip belongs above the tables, not in \[versions\]",
+        ),
+        ("versions = 3\n", r"\[versions\] must hold"),
+    ],
+)
+def test_a_setting_in_the_wrong_place_is_not_ignored(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(EpisodesError, match=message):
+        read_toml(tmp_path / "config.toml")
+
+
+def test_given_settings_take_their_followers_along() -> None:
+    recorded = complete({"lr": "personalized", "train_shot": 3}, MACHINE).settings()
+    found = complete(overridden(recorded, {"lr": "fixed", "way": 3, "shot": 2}), {})
+    assert (found.lr, found.inner_lr, found.lr_min) == ("fixed", 0.01, None)
+    assert (found.way, found.train_way, found.shot, found.train_shot) == (3, 3, 2, 3)
 
 
 def test_the_protocol_yields_to_the_dataset_and_the_dataset_to_what_is_given() -> None:

@@ -7,7 +7,7 @@ import torch
 from episodes.errors import UsageError
 from episodes.stream import EpisodeBatch
 from trainers import algorithms
-from trainers.evaluation import accuracy, confidence_interval, evaluate, first_branch_share
+from trainers.evaluation import accuracy, confidence_interval, evaluate
 from trainers.rates import Fixed, Personalized
 from trainers.types import Task, tasks_from_batch
 
@@ -48,7 +48,7 @@ class RandomStream:
 
 @pytest.fixture
 def measure(backbone, initial):
-    def run(scheme=None, episodes=EPISODES, meta_batch_size=4, on_batch=None, steps=3):
+    def run(scheme=None, episodes=EPISODES, episodes_at_a_time=4, on_batch=None, steps=3):
         return evaluate(
             algorithm=algorithms.build("anil"),
             backbone=backbone,
@@ -60,7 +60,7 @@ def measure(backbone, initial):
             steps=steps,
             bn="batch",
             device="cpu",
-            meta_batch_size=meta_batch_size,
+            episodes_at_a_time=episodes_at_a_time,
             on_batch=on_batch,
         )
 
@@ -97,7 +97,7 @@ def test_evaluation_equals_episodes_run_one_by_one(measure, backbone, initial):
 
 
 def test_evaluation_is_the_same_for_any_batch_size(measure):
-    whole, single = measure(meta_batch_size=EPISODES), measure(meta_batch_size=1)
+    whole, single = measure(episodes_at_a_time=EPISODES), measure(episodes_at_a_time=1)
 
     np.testing.assert_array_equal(whole.accuracies, single.accuracies)
     np.testing.assert_array_equal(whole.losses, single.losses)
@@ -119,18 +119,18 @@ def test_branches_are_kept_by_episode_and_step(measure):
     assert fitted.any() and not fitted.all()
     assert (found.rates[~fitted] == 0.5).all()
     assert (found.rates[fitted] < 0.4).all()
-    assert first_branch_share(found.branches) == fitted.mean()
+    assert found.branches.mean() == fitted.mean()
 
 
 def test_a_scheme_without_branches_has_no_share(measure):
-    assert first_branch_share(measure().branches) is None
+    assert np.isnan(measure().branches).all()
 
 
 def test_no_steps_can_be_evaluated(measure):
     assert measure(steps=0).rates.shape == (EPISODES, 0)
 
 
-@pytest.mark.parametrize("field", ["episodes", "meta_batch_size"])
+@pytest.mark.parametrize("field", ["episodes", "episodes_at_a_time"])
 def test_counts_below_one_are_refused(measure, field):
     with pytest.raises(UsageError, match=f"{field} is 0"):
         measure(**{field: 0})

@@ -89,6 +89,7 @@ def test_metrics_are_cut_to_the_length_of_the_checkpoint(tmp_path: Path) -> None
         size = log.sync()
         log.append(iteration=2, loss=0.1)
     with closing(MetricsLog(path, size)) as log:
+        assert log.sync() == size
         log.append(iteration=2, loss=0.25)
         log.append(iteration=2, validation_accuracy=0.75)
     iterations, validations = read_metrics(path)
@@ -96,6 +97,16 @@ def test_metrics_are_cut_to_the_length_of_the_checkpoint(tmp_path: Path) -> None
     assert validations == [{"iteration": 2, "validation_accuracy": 0.75}]
     with pytest.raises(EpisodesError, match=r"metrics.jsonl has \d+ bytes.* after 1000"):
         MetricsLog(path, 1000)
+
+
+def test_damaged_files_are_told_in_one_line(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.metrics.write_text('{"iteration": 1}\n{"itera')
+    run.results.write_text("{")
+    with pytest.raises(EpisodesError, match="metrics.jsonl is damaged"):
+        read_metrics(run.metrics)
+    with pytest.raises(EpisodesError, match="results.json is damaged .*: remove it and resume"):
+        run.read_results()
 
 
 def test_only_the_last_and_the_best_checkpoints_stay(tmp_path: Path) -> None:

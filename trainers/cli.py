@@ -59,7 +59,7 @@ def run(
 
     given = given_settings(settings)
     try:
-        with progress(Interrupt()) as shown:
+        with machine.out_of_memory_told(), progress(Interrupt()) as shown:
             if resume is not None:
                 directory, results = lifecycle.resume(resume, given, shown)
             else:
@@ -90,7 +90,7 @@ def evaluate(run: Path, dataset: str | None, split: str, as_json: bool, **settin
     from trainers.interrupt import Interrupt
     from trainers.progress import progress
 
-    with progress(Interrupt()) as shown:
+    with machine.out_of_memory_told(), progress(Interrupt()) as shown:
         written, results = evaluate_run(run, dataset, split, given_settings(settings), shown)
     _print_results(results, str(written), as_json)
 

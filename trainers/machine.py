@@ -1,8 +1,10 @@
 """The machine that a run computes on, set up so that the same run gives the same numbers."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from episodes.errors import UsageError
+from episodes.errors import EpisodesError, UsageError
 
 TURNS_BEFORE_SLEEP = "1000"
 
@@ -16,6 +18,19 @@ def let_waiting_threads_sleep() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", TURNS_BEFORE_SLEEP)
+
+
+@contextmanager
+def out_of_memory_told() -> Iterator[None]:
+    """Turns torch's lack of memory, on any device, into an EpisodesError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        raise EpisodesError(
+            "out of memory: choose fewer --filters, --steps or images an episode, or --algo fomaml"
+        ) from None
 
 
 def use(device: str, threads: int) -> None:

@@ -133,11 +133,15 @@ def page(title: str, runs: Sequence[Mapping[str, Any]]) -> str:
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 def main(name: str, title: str, runs: tuple[Path, ...]) -> None:
     """Collect the results.json of RUNS under NAME and TITLE."""
+    if unfinished := [str(run) for run in runs if not (run / "results.json").exists()]:
+        raise click.ClickException(f"no results.json in {', '.join(unfinished)}: finish them first")
     found = [json.loads((run / "results.json").read_text()) for run in runs]
     fingerprints = {results["test"]["fingerprint"] for results in found}
     if len(fingerprints) != 1:
         raise click.ClickException(f"the runs differ in their test episodes: {fingerprints}")
     FOLDER.mkdir(exist_ok=True)
+    for run in found:
+        run["hardware"].pop("system", None)
     kept = [{"command": command(run["config"])} | {key: run[key] for key in KEPT} for run in found]
     (FOLDER / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
     (FOLDER / f"{name}.md").write_text(page(title, found))

@@ -97,8 +97,8 @@ def table(runs: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
-def page(title: str, runs: Sequence[Mapping[str, Any]]) -> str:
-    """The Markdown page of the runs: the table, what was measured on, and the commands."""
+def page(title: str, runs: Sequence[Mapping[str, Any]], note: str | None) -> str:
+    """The Markdown page of the runs: table, note, what was measured on, and the commands."""
     first = runs[0]
     test, hardware = first["test"], first["hardware"]
     lines = [
@@ -116,6 +116,8 @@ def page(title: str, runs: Sequence[Mapping[str, Any]]) -> str:
         f"{hardware['threads']} thread(s) a run; torch {first['versions']['torch']}.",
         "",
     ]
+    if note:
+        lines += [note, ""]
     warnings = [
         f"- {run['config']['algo']}, {run['config']['lr']}: {warning}"
         for run in runs
@@ -131,7 +133,8 @@ def page(title: str, runs: Sequence[Mapping[str, Any]]) -> str:
 @click.argument("name")
 @click.argument("title")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-def main(name: str, title: str, runs: tuple[Path, ...]) -> None:
+@click.option("--note", help="What a reader of the page must know.")
+def main(name: str, title: str, runs: tuple[Path, ...], note: str | None) -> None:
     """Collect the results.json of RUNS under NAME and TITLE."""
     if unfinished := [str(run) for run in runs if not (run / "results.json").exists()]:
         raise click.ClickException(f"no results.json in {', '.join(unfinished)}: finish them first")
@@ -144,7 +147,7 @@ def main(name: str, title: str, runs: tuple[Path, ...]) -> None:
         run["hardware"].pop("system", None)
     kept = [{"command": command(run["config"])} | {key: run[key] for key in KEPT} for run in found]
     (FOLDER / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
-    (FOLDER / f"{name}.md").write_text(page(title, found))
+    (FOLDER / f"{name}.md").write_text(page(title, found, note))
     click.echo(table(found))
 
 

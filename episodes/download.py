@@ -85,7 +85,11 @@ def fetch(
     from filelock import FileLock
 
     path = folder / file.name
-    if path.is_file() and path.stat().st_size == file.bytes:
+
+    def is_there() -> bool:
+        return path.is_file() and path.stat().st_size == file.bytes
+
+    if is_there():
         return path
     by_hand = f"fetch {file.urls[0]} ({file.bytes:,} bytes) by hand, then --from FOLDER"
     if is_offline():
@@ -94,7 +98,7 @@ def fetch(
         raise UsageError(f"{file.name} cannot be fetched without an account: {by_hand}")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{file.name}.lock"):
-        if path.is_file() and path.stat().st_size == file.bytes:
+        if is_there():
             return path
         failures = []
         for url in file.urls:

@@ -1,14 +1,10 @@
 """Decoding and resizing of images with Pillow."""
 
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from episodes.errors import EpisodesError, unknown_name
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 RESIZE_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
@@ -34,13 +30,7 @@ def resize(pixels: np.ndarray, size: int, filter_name: str) -> np.ndarray:
     if pixels.shape == (size, size):
         return pixels
     resample = Image.Resampling[filter_name.upper()]
-    return np.asarray(_image(pixels).resize((size, size), resample))
-
-
-def _image(pixels: np.ndarray) -> "Image.Image":
-    from PIL import Image
-
-    return Image.fromarray(pixels)
+    return np.asarray(Image.fromarray(pixels).resize((size, size), resample))
 
 
 def _one_line(error: Exception) -> str:

@@ -4,21 +4,22 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
 from episodes import download, images, manifest, places
 from episodes.archive import file_sha256
+from episodes.disk import sync_file
 from episodes.errors import EpisodesError, UsageError
 from episodes.manifest import Manifest
 from episodes.readers import Record, reader_of
 from episodes.store import Store
 from episodes.store.digest import ContentDigest
-from episodes.store.hdf5 import DEFAULT_SHARD_BYTES, ShardWriter, sync_file
+from episodes.store.hdf5 import DEFAULT_SHARD_BYTES, ShardWriter
 from episodes.store.layout import StoreInfo, write_info
 from episodes.store.placing import built_beside, exclusive
+from episodes.version import installed_version
 
 QUARTER_TURNS = 4
 Progress = Callable[[str, int, int], None]
@@ -167,7 +168,7 @@ def _build(
         citation=facts.citation,
         verified=_verified(facts, recipe, content_digest),
         sources=tuple(_sources(facts, source)),
-        tool_version=tool_version(),
+        tool_version=installed_version(),
     )
     write_info(folder, info)
     sync_file(folder / "store.json")
@@ -257,11 +258,3 @@ def natural_order(name: str) -> tuple[list[tuple[int, int, str]], str]:
         for part in re.split(r"([0-9]+)", name)
     ]
     return parts, name
-
-
-def tool_version() -> str:
-    """The installed version of this distribution."""
-    try:
-        return version("fewshot-episodes")
-    except PackageNotFoundError:
-        return "unknown"

@@ -133,7 +133,3 @@ def _print_results(results: dict[str, Any], place: str, as_json: bool) -> None:
     for warning in results["warnings"]:
         click.echo(f"warning: {warning}", err=True)
     click.echo(report.final_line(results["test"], results["bn"], place))
-
-
-if __name__ == "__main__":
-    main()

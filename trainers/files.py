@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from episodes.disk import sync_folder
 from episodes.errors import EpisodesError
 
 TEMPORARY = ".tmp"
@@ -27,7 +28,7 @@ def write_whole(path: Path, content: bytes) -> None:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 @contextmanager
@@ -39,12 +40,3 @@ def writing(path: Path) -> Iterator[None]:
         raise EpisodesError(
             f"cannot write {path}: {error.strerror or error}: make room, or choose another --out"
         ) from None
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

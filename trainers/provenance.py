@@ -2,8 +2,9 @@
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from episodes.version import installed_version
 
 
 def versions() -> dict[str, str]:
@@ -15,16 +16,8 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": numpy.__version__,
-        "fewshot-episodes": package_version(),
+        "fewshot-episodes": installed_version(),
     }
-
-
-def package_version() -> str:
-    """This package's version, or "not installed" when it runs from a folder."""
-    try:
-        return version("fewshot-episodes")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def hardware(device: str, threads: int) -> dict[str, str | int]:

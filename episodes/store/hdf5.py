@@ -8,12 +8,13 @@ import errno
 import mmap
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from episodes.archive import file_sha256
+from episodes.disk import sync_file
 from episodes.errors import EpisodesError
 from episodes.store.layout import ShardInfo
 
@@ -99,21 +100,26 @@ class MappedShards:
             return self._shards[0].images(rows, out)
         if out is None:
             out = np.empty((len(rows), *self._shards[0].pixels.shape[1:]), np.uint8)
-        owner = np.searchsorted(self._starts, rows, side="right") - 1
-        for index in np.unique(owner):
-            chosen = np.flatnonzero(owner == index)
-            out[chosen] = self._shards[index].images(rows[chosen] - self._starts[index])
+        for shard, chosen, local_rows in self._by_shard(rows):
+            out[chosen] = shard.images(local_rows)
         return out
 
     def ids(self, rows: np.ndarray) -> list[str]:
         """The source ids of the int64 `rows` [n]."""
         self._refuse_absent_rows(rows)
         ids = np.empty(len(rows), object)
+        for shard, chosen, local_rows in self._by_shard(rows):
+            ids[chosen] = shard.ids(local_rows)
+        return [image_id.decode() for image_id in ids]
+
+    def _by_shard(
+        self, rows: np.ndarray
+    ) -> Iterator[tuple["_MappedShard", np.ndarray, np.ndarray]]:
+        """Each shard with some of `rows`: where they stand in `rows`, and their rows in it."""
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         for index in np.unique(owner):
             chosen = np.flatnonzero(owner == index)
-            ids[chosen] = self._shards[index].ids(rows[chosen] - self._starts[index])
-        return [image_id.decode() for image_id in ids]
+            yield self._shards[index], chosen, rows[chosen] - self._starts[index]
 
     def _refuse_absent_rows(self, rows: np.ndarray) -> None:
         if len(rows) and not (rows.min() >= 0 and rows.max() < self._starts[-1]):
@@ -169,9 +175,3 @@ def _disk_error(error: Exception) -> OSError:
     code = re.search(r"errno = (\d+)", str(error))
     number = int(code[1]) if code else errno.EIO
     return OSError(number, os.strerror(number))
-
-
-def sync_file(path: Path) -> None:
-    """Wait until the file's bytes are on the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -1,12 +1,13 @@
 """A folder that is there whole or not at all: built beside its place, then renamed into it."""
 
 import glob
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from episodes.disk import sync_folder
 
 
 @contextmanager
@@ -31,12 +32,12 @@ def built_beside(target: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.making-", dir=target.parent))
     try:
         yield folder
-        _sync(folder)
+        sync_folder(folder)
         if target.exists():
             target.rename(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
         folder.chmod(0o755)
         folder.rename(target)
-        _sync(target.parent)
+        sync_folder(target.parent)
     finally:
         _mend(target)
 
@@ -53,11 +54,3 @@ def _mend(target: Path) -> None:
 
 def _left_behind(target: Path, kind: str) -> list[Path]:
     return sorted(target.parent.glob(f".{glob.escape(target.name)}.{kind}-*"))
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,12 +2,7 @@
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from trainers.algorithms.base import Algorithm, TaskResult, classify, query_features
-from trainers.inner_loop import adapt
-from trainers.rates.base import RateScheme
+from trainers.algorithms.base import Algorithm, FeaturePass, query_features
 from trainers.types import Backbone, BatchNormMode, Params, Role, Task
 
 
@@ -25,35 +20,10 @@ class ANIL(Algorithm):
         """The head alone."""
         return role == "head"
 
-    def run(
-        self,
-        backbone: Backbone,
-        scheme: RateScheme,
-        meta: Params,
-        params: Params,
-        task: Task,
-        steps: int,
-        bn: BatchNormMode,
-        training: bool,
-    ) -> TaskResult:
-        """Compute the features once, adapt the head to those of the support images."""
-        with torch.set_grad_enabled(training):
-            support = backbone.features(params, task.support_images)
-            query = query_features(backbone, params, task, bn)
-
-        def support_loss(head: Params) -> tuple[Tensor, Tensor]:
-            return classify(backbone, params | head, support, task.support_labels)
-
-        head, trace = adapt(
-            support_loss,
-            task.support_labels,
-            scheme,
-            meta,
-            self.adapted(backbone, params),
-            steps,
-            second_order=self.second_order,
-            training=training,
-        )
-        with torch.set_grad_enabled(training):
-            loss, logits = classify(backbone, params | head, query, task.query_labels)
-        return TaskResult(loss, logits, trace)
+    def feature_passes(
+        self, backbone: Backbone, params: Params, task: Task, bn: BatchNormMode
+    ) -> tuple[FeaturePass, FeaturePass]:
+        """Features computed here, which no adaptation of the head changes."""
+        support = backbone.features(params, task.support_images)
+        query = query_features(backbone, params, task, bn)
+        return lambda weights: support, lambda weights: query

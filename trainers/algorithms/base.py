@@ -1,16 +1,20 @@
 """What an algorithm is: which weights adapt, and how the outer gradient is formed."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.errors import unknown_name
-from trainers.inner_loop import Trace
+from trainers.inner_loop import Trace, adapt
 from trainers.rates.base import RateScheme
 from trainers.types import Backbone, BatchNormMode, Params, Role, Task
+
+FeaturePass = Callable[[Params], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,14 @@ class Algorithm(ABC):
         """Whether the inner loop changes parameters of this role."""
 
     @abstractmethod
+    def feature_passes(
+        self, backbone: Backbone, params: Params, task: Task, bn: BatchNormMode
+    ) -> tuple[FeaturePass, FeaturePass]:
+        """The features of the support and of the query images as functions of all weights.
+
+        What does not depend on the adapted weights is computed here, once a task.
+        """
+
     def run(
         self,
         backbone: Backbone,
@@ -53,8 +65,29 @@ class Algorithm(ABC):
         where `bn` is `batch` (transductive: they see each other), by the support set's under the
         adapted weights where it is `support`. Raises UsageError for any other mode.
         """
+        with torch.set_grad_enabled(training):
+            support, query = self.feature_passes(backbone, params, task, bn)
 
-    def adapted(self, backbone: Backbone, params: Params) -> Params:
+        def support_loss(fast: Params) -> tuple[Tensor, Tensor]:
+            weights = params | fast
+            return classify(backbone, weights, support(weights), task.support_labels)
+
+        fast, trace = adapt(
+            support_loss,
+            task.support_labels,
+            scheme,
+            meta,
+            self._adapted(backbone, params),
+            steps,
+            second_order=self.second_order,
+            training=training,
+        )
+        with torch.set_grad_enabled(training):
+            weights = params | fast
+            loss, logits = classify(backbone, weights, query(weights), task.query_labels)
+        return TaskResult(loss, logits, trace)
+
+    def _adapted(self, backbone: Backbone, params: Params) -> Params:
         """Those of `params` that the inner loop changes."""
         infos = backbone.param_infos(self.adapts)
         return {info.name: params[info.name] for info in infos if info.adapted}

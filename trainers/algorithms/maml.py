@@ -2,12 +2,7 @@
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from trainers.algorithms.base import Algorithm, TaskResult, classify, query_features
-from trainers.inner_loop import adapt
-from trainers.rates.base import RateScheme
+from trainers.algorithms.base import Algorithm, FeaturePass, query_features
 from trainers.types import Backbone, BatchNormMode, Params, Role, Task
 
 
@@ -27,34 +22,11 @@ class MAML(Algorithm):
         """All roles, `norm` where `adapt_bn`."""
         return role != "norm" or self.adapt_bn
 
-    def run(
-        self,
-        backbone: Backbone,
-        scheme: RateScheme,
-        meta: Params,
-        params: Params,
-        task: Task,
-        steps: int,
-        bn: BatchNormMode,
-        training: bool,
-    ) -> TaskResult:
-        """Adapt every weight; each inner step classifies the support images anew."""
-
-        def support_loss(fast: Params) -> tuple[Tensor, Tensor]:
-            features = backbone.features(params | fast, task.support_images)
-            return classify(backbone, params | fast, features, task.support_labels)
-
-        fast, trace = adapt(
-            support_loss,
-            task.support_labels,
-            scheme,
-            meta,
-            self.adapted(backbone, params),
-            steps,
-            second_order=self.second_order,
-            training=training,
+    def feature_passes(
+        self, backbone: Backbone, params: Params, task: Task, bn: BatchNormMode
+    ) -> tuple[FeaturePass, FeaturePass]:
+        """Every inner step, and the query pass, compute the features anew."""
+        return (
+            lambda weights: backbone.features(weights, task.support_images),
+            lambda weights: query_features(backbone, weights, task, bn),
         )
-        with torch.set_grad_enabled(training):
-            features = query_features(backbone, params | fast, task, bn)
-            loss, logits = classify(backbone, params | fast, features, task.query_labels)
-        return TaskResult(loss, logits, trace)

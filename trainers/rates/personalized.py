@@ -78,19 +78,18 @@ class Personalized(RateScheme):
     def measure(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The divergence k (eq. 4), 0-d, of logits `[S, way]` from labels `[S]`."""
         way = logits.shape[-1]
-        one_hot = torch.eye(way, dtype=logits.dtype, device=logits.device)[targets]
         match self.divergence:
             case "ce":
                 return F.cross_entropy(logits, targets)
             case "ce_mean_over_classes":
                 return F.cross_entropy(logits, targets) / way
             case "kl_smoothed":
-                smoothed = one_hot * (1 - self.smoothing) + self.smoothing / way
+                smoothed = _one_hot(logits, targets) * (1 - self.smoothing) + self.smoothing / way
                 return _kl_from_predictions(logits, smoothed)
             case "kl_clamped":
-                return _kl_from_predictions(logits, one_hot.clamp(min=self.clamp))
+                return _kl_from_predictions(logits, _one_hot(logits, targets).clamp(min=self.clamp))
             case "p_no_log":
-                return -(one_hot * F.softmax(logits, dim=-1)).sum(-1).mean()
+                return -(_one_hot(logits, targets) * F.softmax(logits, dim=-1)).sum(-1).mean()
 
     def rate(self, k: Tensor) -> tuple[Tensor, Tensor]:
         """The rate (eq. 5) for divergence k, and whether k <= lr_max."""
@@ -99,6 +98,11 @@ class Personalized(RateScheme):
         if self.clip:
             remainder = remainder.clamp(min=self.lr_min)
         return torch.where(fitted, remainder, self.lr_min), fitted
+
+
+def _one_hot(logits: Tensor, targets: Tensor) -> Tensor:
+    """Labels `[S, way]` of the logits' type, 1 at the targets."""
+    return torch.eye(logits.shape[-1], dtype=logits.dtype, device=logits.device)[targets]
 
 
 def _kl_from_predictions(logits: Tensor, labels: Tensor) -> Tensor:

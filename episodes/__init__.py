@@ -1,6 +1,7 @@
 """Few-shot datasets as deterministic, random-access streams of episodes."""
 
 from episodes.errors import EpisodesError, UsageError
+from episodes.own import from_arrays
 from episodes.sampling import EpisodePlan, EpisodeSpec
 from episodes.store import Store, open
 from episodes.stream import Episode, EpisodeBatch, Stream, stream
@@ -14,6 +15,7 @@ __all__ = [
     "Store",
     "Stream",
     "UsageError",
+    "from_arrays",
     "open",
     "stream",
 ]

@@ -1,36 +1,156 @@
-"""Decoding and resizing of images with Pillow."""
+"""Decoding and resizing of images: any mode to uint8 grey or RGB, by Pillow."""
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from episodes.errors import EpisodesError, unknown_name
+from episodes.errors import EpisodesError, UsageError, unknown_name
 
-RESIZE_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PILLOW_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+OPENCV_FILTERS = ("cv2-linear", "cv2-area", "cv2-cubic")
+CENTRE_SQUARE = "crop-"
+RESIZE_METHODS = tuple(
+    prefix + method for prefix in ("", CENTRE_SQUARE) for method in PILLOW_FILTERS + OPENCV_FILTERS
+)
+MODES = {1: "L", 3: "RGB"}
+PNG_COMPRESSION = 1
+SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
-def decode_grey(encoded: bytes, name: str) -> np.ndarray:
-    """The image as uint8 [H, W], 0 black to 255 white; raises EpisodesError naming `name`."""
+def decode(encoded: bytes, name: str, channels: int = 3) -> np.ndarray:
+    """The image as uint8 [H, W, channels]: grey for 1 channel, RGB for 3.
+
+    The format is told from the bytes, whatever the suffix. Alpha is dropped, palettes and CMYK are
+    converted as Pillow does, 16-bit grey is scaled to 8 bits, and EXIF orientation is ignored, as
+    the field does. Raises EpisodesError naming `name` for what does not decode.
+    """
     from PIL import Image, UnidentifiedImageError
 
     bomb = Image.DecompressionBombError
     try:
         with Image.open(io.BytesIO(encoded)) as image:
-            return np.asarray(image.convert("L"))
+            pixels = np.asarray(_eight_bit(image).convert(MODES[channels]))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, bomb) as error:
         raise EpisodesError(f"the image {name} does not decode ({_one_line(error)})") from None
+    except (EOFError, OverflowError, MemoryError, TypeError, KeyError, IndexError) as error:
+        # What Pillow's plug-ins let through on damaged headers.
+        raise EpisodesError(f"the image {name} does not decode ({_one_line(error)})") from None
+    return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def resize(pixels: np.ndarray, size: int, filter_name: str) -> np.ndarray:
-    """`pixels` (uint8 [H, W]) as uint8 [size, size], antialiased by the named Pillow filter."""
+def encode_png(pixels: np.ndarray) -> bytes:
+    """`pixels` (uint8 [H, W, 1] or [H, W, 3]) as a PNG, which loses nothing."""
     from PIL import Image
 
-    if filter_name not in RESIZE_FILTERS:
-        raise unknown_name("resize filter", filter_name, RESIZE_FILTERS)
-    if pixels.shape == (size, size):
+    encoded = io.BytesIO()
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image.save(encoded, "PNG", compress_level=PNG_COMPRESSION)
+    return encoded.getvalue()
+
+
+def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 `pixels` [H, W] or [H, W, C] as [H, W, channels]: grey repeated, or RGB made grey.
+
+    Raises EpisodesError for another type or shape.
+    """
+    from PIL import Image
+
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape:
+        raise EpisodesError(
+            f"an image is {pixels.dtype} {list(pixels.shape)}; expected uint8 [H, W] or [H, W, C]"
+        )
+    if pixels.ndim == 2:
+        pixels = pixels[..., np.newaxis]
+    found = pixels.shape[2]
+    if found == channels:
         return pixels
-    resample = Image.Resampling[filter_name.upper()]
-    return np.asarray(Image.fromarray(pixels).resize((size, size), resample))
+    if found not in MODES:
+        raise EpisodesError(f"an image has {found} channels; expected 1 or 3")
+    image = Image.fromarray(pixels[..., 0] if found == 1 else pixels)
+    converted = np.asarray(image.convert(MODES[channels]))
+    return converted.reshape(*converted.shape[:2], channels)
+
+
+def crop(pixels: np.ndarray, box: tuple[int, int, int, int], name: str) -> np.ndarray:
+    """`pixels` [H, W, C] inside `box` (left, upper, right, lower), cut to the image's own edges.
+
+    Raises EpisodesError naming `name` where nothing of the box is inside the image.
+    """
+    height, width = pixels.shape[:2]
+    left, upper = max(box[0], 0), max(box[1], 0)
+    right, lower = min(box[2], width), min(box[3], height)
+    if left >= right or upper >= lower:
+        raise EpisodesError(f"the box {box} of {name} is outside of its {width}x{height} pixels")
+    return pixels[upper:lower, left:right]
+
+
+def check_method(method: str) -> None:
+    """Raises UsageError, with the nearest match, unless `method` is one of RESIZE_METHODS."""
+    if method not in RESIZE_METHODS:
+        raise unknown_name("resize method", method, RESIZE_METHODS)
+
+
+def resize(pixels: np.ndarray, size: int, method: str) -> np.ndarray:
+    """`pixels` (uint8 [H, W, C]) as uint8 [size, size, C] by the named method.
+
+    Pillow's filters are antialiased; "cv2-..." are OpenCV's, which "cv2-area" alone antialiases;
+    the prefix "crop-" cuts the centred largest square first. Raises UsageError for another method,
+    and where OpenCV is asked for and not installed.
+    """
+    check_method(method)
+    if method.startswith(CENTRE_SQUARE):
+        pixels, method = _centre_square(pixels), method.removeprefix(CENTRE_SQUARE)
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    if method in OPENCV_FILTERS:
+        return _resize_by_opencv(pixels, size, method)
+    return _resize_by_pillow(pixels, size, method)
+
+
+def _resize_by_pillow(pixels: np.ndarray, size: int, method: str) -> np.ndarray:
+    from PIL import Image
+
+    channels = pixels.shape[2]
+    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    resized = image.resize((size, size), Image.Resampling[method.upper()])
+    return np.asarray(resized).reshape(size, size, channels)
+
+
+def _resize_by_opencv(pixels: np.ndarray, size: int, method: str) -> np.ndarray:
+    try:
+        import cv2
+    except ModuleNotFoundError:
+        raise UsageError(
+            f"the resize method {method} needs OpenCV: type `pip install opencv-python-headless`"
+        ) from None
+    interpolation = getattr(cv2, f"INTER_{method.removeprefix('cv2-').upper()}")
+    resized = cv2.resize(np.ascontiguousarray(pixels), (size, size), interpolation=interpolation)
+    return np.asarray(resized, np.uint8).reshape(size, size, pixels.shape[2])
+
+
+def _centre_square(pixels: np.ndarray) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    edge = min(height, width)
+    top, left = (height - edge) // 2, (width - edge) // 2
+    return pixels[top : top + edge, left : left + edge]
+
+
+def _eight_bit(image: "Image") -> "Image":
+    """`image`, its 16-bit levels scaled to 8 bits: Pillow's own conversion clips them at 255."""
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; expected whole ones")
+    if image.mode not in SIXTEEN_BIT_MODES:
+        return image
+    levels = np.asarray(image).astype(np.int64)
+    if levels.min() < 0 or levels.max() > 0xFFFF:
+        raise ValueError("its levels are outside of 16 bits")
+    return Image.fromarray((levels >> 8).astype(np.uint8))
 
 
 def _one_line(error: Exception) -> str:

@@ -49,6 +49,7 @@ def test_public_names_of_episodes() -> None:
         "Store",
         "Stream",
         "UsageError",
+        "from_arrays",
         "open",
         "stream",
     ]

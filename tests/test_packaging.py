@@ -68,7 +68,8 @@ def test_episodes_alone_asks_for_no_framework(metadata: Message) -> None:
     base = [text for text in metadata.get_all("Requires-Dist", []) if "extra ==" not in text]
     names = {re.split(r"[^\w-]", text)[0] for text in base}
     assert names == {
-        *("click", "datasets", "filelock", "h5py", "numpy", "pillow", "rich", "webdataset"),
+        *("click", "datasets", "filelock", "fsspec", "h5py", "numpy"),
+        *("pillow", "pyarrow", "rich", "webdataset"),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import episodes
 from episodes import Store
 from episodes.errors import UsageError
-from trainers import catalog, machine, pictures, provenance, report, run_directory
+from trainers import catalog, machine, marks, pictures, provenance, report, run_directory
 from trainers import learner as learners
 from trainers.config import RunConfig, Settings
 from trainers.evaluation import Evaluation
@@ -51,6 +51,7 @@ def test(run: Run, directory: RunDirectory, position: Position, progress: Progre
         "checkpoint": {"iteration": iteration, "file": str(path.relative_to(directory.path))},
         "rates": rates,
         "warnings": report.warnings(test_figures, rates),
+        "marks": marks.figures(run.store.info.marks, run.store.info.marks),
         "splits": {
             "train": streams.training.split,
             "val": streams.validation.split if streams.validation else None,
@@ -94,6 +95,8 @@ def evaluate_run(
     fixed = FixedEpisodes(store, stream, config.episodes, config.eval_steps)
     position = read_position(directory.last_checkpoint, directory.advice, recorded)
     best, iteration = best_checkpoint(directory, position)
+    trained = marks.trained_on(recorded, tables["store"], store)
+    shared = marks.overlap(trained, store, stream.split)
     evaluation = evaluate(best, directory, recorded, learner, fixed, progress)
 
     test_figures = report.accuracy_figures(evaluation) | fixed.describe()
@@ -104,7 +107,12 @@ def evaluate_run(
         "run": str(path),
         "checkpoint": {"iteration": iteration, "file": str(best.relative_to(directory.path))},
         "rates": rates,
-        "warnings": report.warnings(test_figures, rates),
+        "warnings": [
+            *marks.warnings(trained, shared, f"{store.name} {stream.split}"),
+            *report.warnings(test_figures, rates),
+        ],
+        "marks": marks.figures(trained.marks, store.info.marks),
+        "overlap": shared,
         "bn": config.bn,
         "config": recorded.settings(),
         "versions": provenance.versions(),

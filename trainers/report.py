@@ -98,10 +98,31 @@ def warnings(test: Figures, rates: Mapping[str, Figures | None]) -> list[str]:
     return found
 
 
-def final_line(test: Figures, bn: str, place: object) -> str:
+def notes(results: Figures) -> list[str]:
+    """What the result line must say of the stores: their marks, and classes trained on."""
+    marks = results.get("marks", {"training": [], "test": []})
+    verbs = {"trained": marks["training"], "tested": marks["test"]}
+    if marks["training"] == marks["test"]:
+        verbs = {"trained and tested": marks["test"]}
+    found = [f"{verb} on a store marked {', '.join(told)}" for verb, told in verbs.items() if told]
+    if overlap := results.get("overlap"):
+        part = results["test"]["split"].rpartition(".")[2]
+        if overlap["classes"]:
+            found.append(
+                f"trained on {overlap['classes']} of the {overlap['of_classes']} {part} classes"
+            )
+        if overlap["images"]:
+            found.append(f"trained on {overlap['images']} of the {part} images")
+    elif "overlap" in results:
+        found.append("not known which of the classes were trained on")
+    return found
+
+
+def final_line(test: Figures, bn: str, place: object, notes: Sequence[str] = ()) -> str:
     """`test accuracy 81.23 ± 0.61 % over 600 episodes of glyphs alphabets.test (...) -> PLACE`."""
+    said = "; ".join((f"{test['way']}-way {test['shot']}-shot, bn {bn}", *notes))
     return (
         f"test accuracy {100 * test['accuracy']:.2f} ± {100 * test['interval']:.2f} % "
         f"over {test['episodes']} episodes of {test['dataset']} {test['split']} "
-        f"({test['way']}-way {test['shot']}-shot, bn {bn}) -> {place}"
+        f"({said}) -> {place}"
     )

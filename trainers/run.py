@@ -8,7 +8,7 @@ from episodes import Store
 from episodes.errors import EpisodesError, UsageError
 from trainers import config as configuration
 from trainers import learner as learners
-from trainers import machine, provenance
+from trainers import machine, marks, provenance
 from trainers.config import RunConfig, Settings
 from trainers.learner import Learner
 from trainers.run_directory import RunDirectory
@@ -49,6 +49,7 @@ class Run:
             "digest": self.store.digest,
             "image_size": size,
             "channels": channels,
+            **marks.recorded_facts(self.store),
         }
         versions: Settings = {**provenance.versions()}
         return configuration.to_toml(self.config, {"store": store, "versions": versions})

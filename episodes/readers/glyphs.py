@@ -16,8 +16,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from episodes.errors import EpisodesError, UsageError
-from episodes.manifest import Manifest
+from episodes.errors import EpisodesError
+from episodes.manifest import Manifest, Source
 from episodes.readers import Record
 
 Number = TypeVar("Number", float, np.ndarray)
@@ -61,14 +61,11 @@ class Style:
     fewest: int
 
 
-def records(manifest: Manifest, source: Path | None) -> Iterator[Record]:
+def records(manifest: Manifest, source: Source, folder: Path, boxes: bool) -> Iterator[Record]:
     """Every drawing of the manifest's classes, in its order, with ids `hand01`, `hand02`, ...
 
-    The manifest's parameters `seed` and `drawers` say which dataset to make. Raises UsageError
-    where a source folder is given: nothing is read.
+    The manifest's parameters `seed` and `drawers` say which dataset to make; nothing is read.
     """
-    if source is not None:
-        raise UsageError(f"{manifest.name} is generated, not read from {source}: leave out --from")
     seed, drawers = manifest.parameters["seed"], manifest.parameters["drawers"]
     for class_name in manifest.class_names:
         drawings = draw_class(class_name, seed, drawers, manifest.image.size)

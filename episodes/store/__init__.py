@@ -1,20 +1,24 @@
 """Stores: a prepared dataset on disk, behind one read interface."""
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from episodes.archive import file_sha256
+from episodes import images as codec
 from episodes.errors import EpisodesError, UsageError, unknown_name
 from episodes.manifest import PARTS
-from episodes.store.digest import ContentDigest
-from episodes.store.hdf5 import MappedShards
+from episodes.recipe import LARGEST_SIZE
 from episodes.store.layout import StoreInfo, read_info
+from episodes.store.reading import Rows
+from episodes.store.verifying import content_digest, verify_files
 
 if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
     from episodes.stream import Stream
 
 
@@ -22,25 +26,39 @@ class Store:
     """A dataset that was prepared: its classes, its splits, and its images by row.
 
     Rows are sorted by class and, inside a class, by the natural order of the source id. Opening
-    checks the description and the size of every shard; raises EpisodesError where they disagree.
+    checks the description, the size of every shard, and every index; raises EpisodesError where
+    they disagree. With `size`, a view: see `at_size`.
     """
 
-    def __init__(self, path: Path, expected_digest: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        expected_digest: str | None = None,
+        size: int | None = None,
+        resize: str | None = None,
+    ) -> None:
         self.path = path
         self.info: StoreInfo = read_info(path)
-        if expected_digest is not None and self.digest != expected_digest:
+        found = self.info.content_digest
+        if expected_digest is not None and found != expected_digest:
             raise EpisodesError(
-                f"{path} was replaced: its content digest is {self.digest[:12]}…; "
+                f"{path} was replaced: its content digest is {found[:12]}…; "
                 f"expected {expected_digest[:12]}…"
             )
+        self._size, self._resize = size, resize or str(self.info.preprocessing.get("resize"))
+        if size is not None:
+            codec.check_method(self._resize)
         self._advice = f"type {self.info.command_to_replace(path)}"
-        self._shards = MappedShards(path, self.info.shards, self.image_shape, self._advice)
+        self._rows = Rows(path, self.info, self._advice)
 
     def __repr__(self) -> str:
-        return f"Store({self.name!r}, {len(self.class_names)} classes, {self.info.rows} images)"
+        view = "" if self._size is None else f", at {self._size} pixels"
+        return (
+            f"Store({self.name!r}, {len(self.class_names)} classes, {self.info.rows} images{view})"
+        )
 
-    def __reduce__(self) -> tuple[type["Store"], tuple[Path, str]]:
-        return Store, (self.path, self.digest)
+    def __reduce__(self) -> tuple[type["Store"], tuple[Path, str, int | None, str]]:
+        return Store, (self.path, self.info.content_digest, self._size, self._resize)
 
     @property
     def name(self) -> str:
@@ -49,13 +67,46 @@ class Store:
 
     @property
     def digest(self) -> str:
-        """The content digest, SHA-256 in hex."""
-        return self.info.content_digest
+        """The content digest, SHA-256 in hex; of a view, a hash of it, the size and the method."""
+        content = self.info.content_digest
+        if self._size is None:
+            return content
+        view = f"episodes-view/1\n{content}\n{self._size}\n{self._resize}"
+        return hashlib.sha256(view.encode()).hexdigest()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of every image."""
+        """(height, width, channels) of every image.
+
+        Raises UsageError where the images differ in size and the store is not a view.
+        """
+        if self._size is not None:
+            return self._size, self._size, self.info.channels
+        if self.info.image_shape is None:
+            raise UsageError(
+                f"the images of {self.name} differ in size: open it with size=84 "
+                f"(episodes.open({self.name!r}, size=84))"
+            )
         return self.info.image_shape
+
+    def at_size(self, size: int, resize: str | None = None) -> "Store":
+        """A view whose images are decoded and resized to `size` pixels a side when gathered.
+
+        `resize` is a method of `episodes.images.resize` (default: the recipe's). The store itself
+        where its images have that size already. Raises UsageError for a store of raw pixels of
+        another size, which are not the originals, and for a size or method that there is not.
+        """
+        if not 1 <= size <= LARGEST_SIZE:
+            raise UsageError(f"size is {size}; expected 1 to {LARGEST_SIZE} pixels")
+        if self.info.image_shape == (size, size, self.info.channels):
+            return self if self._size is None else Store(self.path, self.info.content_digest)
+        if self.info.encoding == "raw" and self.info.image_shape is not None:
+            height, width, _ = self.info.image_shape
+            raise UsageError(
+                f"{self.name} holds pixels of {height}x{width}, which are not resized again: type "
+                f"`{self.info.command} --size {size}`"
+            )
+        return Store(self.path, self.info.content_digest, size, resize)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -98,12 +149,49 @@ class Store:
         return np.array(self.info.splits[scheme][part], np.int64)
 
     def images(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """The images of the int64 `rows` [n], uint8 [n, H, W, C], into `out` where given."""
-        return self._shards.images(rows, out)
+        """The images of the int64 `rows` [n], uint8 [n, H, W, C], into `out` where given.
+
+        Raises EpisodesError for rows that are not there, a shard that was changed, and an image
+        that does not decode.
+        """
+        if self.info.keeps_pixels:
+            return self._rows.gather(rows, out)
+        shape = self.image_shape
+        if out is None:
+            out = np.empty((len(rows), *shape), np.uint8)
+        for position, row in enumerate(rows):
+            image = self.image(row)
+            if self._size is not None:
+                image = codec.resize(image, self._size, self._resize)
+            elif image.shape != shape:
+                raise EpisodesError(
+                    f"the image {self._image_name(row)} is {image.shape}; "
+                    f"store.json says {shape}: {self._advice}"
+                )
+            out[position] = image
+        return out
+
+    def image(self, row: int) -> np.ndarray:
+        """One image at its own size, uint8 [H, W, C], also of a view."""
+        if self.info.keeps_pixels:
+            return self._rows.gather(np.array([row]))[0]
+        encoded = self._rows.encoded(row)
+        try:
+            return codec.decode(encoded, f"of row {row}", self.info.channels)
+        except EpisodesError as error:
+            raise EpisodesError(
+                f"{error}: it is {self._image_name(row)} in {self.path}: {self._advice}"
+            ) from None
+
+    def encoded(self, row: int) -> bytes:
+        """The image file of `row` as it is kept; raises UsageError where pixels are kept."""
+        if self.info.keeps_pixels:
+            raise UsageError(f"{self.name} keeps raw pixels and no image files: take images(rows)")
+        return self._rows.encoded(row)
 
     def ids(self, rows: np.ndarray) -> list[str]:
         """The ids that the images of the int64 `rows` [n] have in the source."""
-        return self._shards.ids(rows)
+        return self._rows.ids(rows)
 
     def stream(
         self,
@@ -119,39 +207,57 @@ class Store:
 
         return stream(self, split, way, shot, query, seed, class_pool)
 
+    @staticmethod
+    def from_hf(
+        dataset: "Dataset",
+        *,
+        name: str,
+        image_column: str = "image",
+        label_column: str = "label",
+        **options: Any,
+    ) -> "Store":
+        """The store of a Hugging Face dataset's images, as `episodes.own.from_hf` makes it."""
+        from episodes.own import from_hf
+
+        return from_hf(
+            dataset, name=name, image_column=image_column, label_column=label_column, **options
+        )
+
+    def to_hf(self, split: str | None = None) -> "Dataset | DatasetDict":
+        """The images as a Hugging Face dataset, as `episodes.to_hf.to_hf` makes it."""
+        from episodes.to_hf import to_hf
+
+        return to_hf(self, split)
+
     def verify(self, deep: bool = False) -> None:
         """Check every shard's size and SHA-256, and if `deep` the content digest.
 
         Raises EpisodesError naming the first shard that differs.
         """
-        for shard in self.info.shards:
-            path = self.path / shard.file
-            if file_sha256(path) != shard.sha256:
-                raise EpisodesError(
-                    f"the shard {path} is damaged: its SHA-256 differs from store.json's: "
-                    f"{self._advice}"
-                )
-        if deep and (found := self._content_digest()) != self.digest:
+        verify_files(self.path, self.info)
+        found = content_digest(self) if deep else self.info.content_digest
+        if found != self.info.content_digest:
             raise EpisodesError(
-                f"{self.path}: the content digest is {found}; store.json says {self.digest}"
+                f"{self.path}: the content digest is {found}; "
+                f"store.json says {self.info.content_digest}"
             )
 
-    def _content_digest(self) -> str:
-        digest = ContentDigest()
-        for name, start, size in zip(
-            self.class_names, self.class_starts, self.class_sizes, strict=True
-        ):
-            rows = np.arange(start, start + size)
-            digest.add_class(name, self.ids(rows), self.images(rows))
-        return digest.hexdigest()
+    def _image_name(self, row: int) -> str:
+        class_id = np.searchsorted(self.class_starts, row, side="right") - 1
+        return f"{self.class_names[class_id]}/{self.ids(np.array([row]))[0]}"
 
 
-def open(name_or_path: str | Path, *, home: Path | None = None) -> Store:
-    """The prepared store of that name, or at that path.
+def open(name_or_path: str | Path, *, home: Path | None = None, size: int | None = None) -> Store:
+    """The prepared store of that name, or at that path; with `size`, its view of that size.
 
     A generated dataset is prepared on first use. Raises EpisodesError where the store is not there
     or not whole, and UsageError for an unknown name, with the nearest match.
     """
+    store = _open(name_or_path, home)
+    return store if size is None else store.at_size(size)
+
+
+def _open(name_or_path: str | Path, home: Path | None) -> Store:
     from episodes import manifest, places, prepare
 
     name = str(name_or_path)

@@ -1,177 +1,199 @@
-"""HDF5 shards: contiguous datasets, written through h5py and read through a memory map.
+"""HDF5 shards: plain contiguous datasets, so that they can be read through a memory map.
 
-A shard holds `images`, uint8 [rows, H, W, C], and `ids`, fixed-width bytes [rows]. Their offsets in
-the file stand in store.json, so that rows are gathered without an HDF5 call.
+A shard holds `ids`, fixed-width UTF-8 [rows]; `labels`, int32 [rows], the class ids; `class_names`
+[classes], which the labels count through; and `images`. Raw, that is uint8 [rows, H, W, C].
+Original, it is all image files in one, uint8 [bytes], of which row i has
+images[offsets[i]:offsets[i + 1]], `offsets` being int64 [rows + 1].
 """
 
 import errno
-import mmap
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from episodes.archive import file_sha256
 from episodes.disk import sync_file
-from episodes.errors import EpisodesError
-from episodes.store.layout import ShardInfo
+from episodes.store.layout import FORMAT, ShardInfo
 
-DEFAULT_SHARD_BYTES = 256 << 20
+MAPPED = ("images", "ids", "offsets")
+COPIED_AT_ONCE = 8 << 20
+OVERHEAD = 64 << 10
 
 
-class ShardWriter:
-    """Writes rows into shards of at most `shard_bytes` of pixels each, in order."""
+class RawHdf5Writer:
+    """Writes pixels straight into their places in shards of a known number of rows each."""
 
     def __init__(
         self,
         folder: Path,
         image_shape: tuple[int, int, int],
-        shard_bytes: int = DEFAULT_SHARD_BYTES,
+        shard_bytes: int,
+        rows: int,
+        dataset: str,
+        class_names: Sequence[str],
     ) -> None:
-        self._folder = folder
+        self._shards = _Shards(folder, "raw", dataset, class_names)
+        self._shape, self._rows_left = image_shape, rows
         self._rows_per_shard = max(1, shard_bytes // int(np.prod(image_shape)))
-        self._pixels: list[np.ndarray] = []
-        self._ids: list[str] = []
-        self._shards: list[ShardInfo] = []
+        self._space = 0
 
-    def append(self, ids: Sequence[str], pixels: np.ndarray) -> None:
-        """Append rows: their ids and uint8 [len(ids), H, W, C] pixels."""
-        self._ids.extend(ids)
-        self._pixels.append(pixels)
-        while len(self._ids) >= self._rows_per_shard:
-            self._write_shard(self._rows_per_shard)
+    def append(
+        self, class_id: int, ids: Sequence[str], images: np.ndarray | Sequence[np.ndarray | bytes]
+    ) -> None:
+        """Append rows of one class; see `ShardWriter`."""
+        pixels = np.ascontiguousarray(images, np.uint8)
+        if pixels.shape != (len(ids), *self._shape) or len(ids) > self._rows_left:
+            raise ValueError(
+                f"{list(pixels.shape)} pixels for {len(ids)} ids; expected "
+                f"{list(self._shape)} each and {self._rows_left} rows at most"
+            )
+        while len(ids):
+            if self._space == 0:
+                self._space = min(self._rows_per_shard, self._rows_left)
+                self._shards.open((self._space, *self._shape))
+            count = min(len(ids), self._space)
+            self._shards.write(pixels[:count].data)
+            self._shards.add(class_id, ids[:count])
+            ids, pixels = ids[count:], pixels[count:]
+            self._space -= count
+            self._rows_left -= count
+            if self._space == 0:
+                self._shards.close()
+
+    def finish(self) -> tuple[ShardInfo, ...]:
+        """The description of all shards."""
+        if self._rows_left:
+            raise ValueError(f"{self._rows_left} of the promised rows did not come")
+        return tuple(self._shards.written)
+
+
+class EncodedHdf5Writer:
+    """Writes whole image files, one behind the other, into shards of `shard_bytes` at most."""
+
+    def __init__(
+        self, folder: Path, shard_bytes: int, dataset: str, class_names: Sequence[str]
+    ) -> None:
+        self._shards = _Shards(folder, "original", dataset, class_names)
+        self._shard_bytes = shard_bytes
+        # A contiguous dataset's size must be known when it is made; until then, files wait here.
+        self._spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (open until finish)
+        self._offsets = [0]
+
+    def append(
+        self, class_id: int, ids: Sequence[str], images: np.ndarray | Sequence[np.ndarray | bytes]
+    ) -> None:
+        """Append rows of one class; see `ShardWriter`."""
+        for image_id, image in zip(ids, images, strict=True):
+            if self._offsets[-1] and self._offsets[-1] + len(image) > self._shard_bytes:
+                self._write_shard()
+            self._spool.write(image)
+            self._offsets.append(self._offsets[-1] + len(image))
+            self._shards.add(class_id, [image_id])
 
     def finish(self) -> tuple[ShardInfo, ...]:
         """Write what is left and return the description of all shards."""
-        if self._ids:
-            self._write_shard(len(self._ids))
-        return tuple(self._shards)
+        if self._offsets[-1]:
+            self._write_shard()
+        self._spool.close()
+        return tuple(self._shards.written)
 
-    def _write_shard(self, rows: int) -> None:
+    def _write_shard(self) -> None:
+        self._shards.open((self._offsets[-1],))
+        self._spool.seek(0)
+        while block := self._spool.read(COPIED_AT_ONCE):
+            self._shards.write(block)
+        self._shards.close(offsets=np.array(self._offsets, "<i8"))
+        self._spool.seek(0)
+        self._spool.truncate()
+        self._offsets = [0]
+
+
+class _Shards:
+    """The shards written so far and the one that is being written, of both encodings.
+
+    HDF5 makes room for the images, which then are written into it as into any file; the rest HDF5
+    adds in room made in the same way, since it does not survive a disk that fills up under it.
+    """
+
+    def __init__(
+        self, folder: Path, encoding: str, dataset: str, class_names: Sequence[str]
+    ) -> None:
+        self._folder, self._class_names = folder, list(class_names)
+        self._attributes = {"dataset": dataset, "encoding": encoding, "format": FORMAT}
+        self._ids: list[bytes] = []
+        self._labels: list[int] = []
+        self.written: list[ShardInfo] = []
+
+    def open(self, shape: tuple[int, ...]) -> None:
+        """Begin a shard, with room for images of that shape."""
         import h5py
 
-        pixels = np.concatenate(self._pixels)
-        ids = np.array([image_id.encode() for image_id in self._ids[:rows]])
-        path = self._folder / f"shard-{len(self._shards):05d}.h5"
-        try:
-            with h5py.File(path, "w") as file:
-                images = file.create_dataset("images", data=pixels[:rows])
-                names = file.create_dataset("ids", data=ids)
-                offsets = images.id.get_offset(), names.id.get_offset()
-        except (OSError, RuntimeError) as error:
-            raise _disk_error(error) from None
-        sync_file(path)
-        self._shards.append(
+        self._path = self._folder / f"shard-{len(self.written):05d}.h5"
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        properties.set_obj_track_times(False)
+        space = h5py.h5s.create_simple(shape)
+        with _os_errors(), h5py.File(self._path, "w") as file:
+            file.attrs.update(self._attributes)
+            images = h5py.h5d.create(file.id, b"images", h5py.h5t.STD_U8LE, space, properties)
+            offset = images.get_offset()
+        self._images = self._path.open("r+b")
+        self._images.seek(offset)
+
+    def write(self, images: bytes | memoryview) -> None:
+        """Write the next images into the open shard."""
+        self._images.write(images)
+
+    def add(self, class_id: int, ids: Sequence[str]) -> None:
+        """Note the class and the ids of rows that are in the open shard, or will be."""
+        self._ids += [image_id.encode() for image_id in ids]
+        self._labels += [class_id] * len(ids)
+
+    def close(self, **arrays: np.ndarray) -> None:
+        """Complete the open shard with `arrays`, wait for the disk, and describe it."""
+        import h5py
+
+        ids, names = _text(self._ids), _text([name.encode() for name in self._class_names])
+        arrays |= {"ids": ids, "labels": np.array(self._labels, np.int32), "class_names": names}
+        with self._images:  # room for them too, while a full disk is still an ordinary error
+            self._images.write(bytes(OVERHEAD + sum(values.nbytes for values in arrays.values())))
+        with _os_errors(), h5py.File(self._path, "r+") as file:
+            for name, values in arrays.items():
+                file[name] = values
+            offsets = {name: file[name].id.get_offset() for name in MAPPED if name in file}
+        sync_file(self._path)
+        self.written.append(
             ShardInfo(
-                file=path.name,
-                bytes=path.stat().st_size,
-                sha256=file_sha256(path),
-                rows=rows,
-                images_offset=offsets[0],
-                ids_offset=offsets[1],
+                file=self._path.name,
+                bytes=self._path.stat().st_size,
+                sha256=file_sha256(self._path),
+                rows=len(self._ids),
+                arrays=offsets,
                 id_bytes=ids.dtype.itemsize,
             )
         )
-        self._pixels, self._ids = [pixels[rows:]], self._ids[rows:]
+        self._ids, self._labels = [], []
 
 
-class MappedShards:
-    """The rows of all shards of a store as memory maps that notice when a file changes."""
+def _text(values: Sequence[bytes]) -> np.ndarray:
+    import h5py
 
-    def __init__(
-        self,
-        folder: Path,
-        shards: Iterable[ShardInfo],
-        image_shape: tuple[int, int, int],
-        advice: str,
-    ) -> None:
-        self._shards = [
-            _MappedShard(folder / shard.file, shard, image_shape, advice) for shard in shards
-        ]
-        rows = [shard.info.rows for shard in self._shards]
-        self._starts = np.concatenate(([0], np.cumsum(rows))).astype(np.int64)
-
-    def images(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """The images of the int64 `rows` [n], uint8 [n, H, W, C], into `out` where given."""
-        self._refuse_absent_rows(rows)
-        if len(self._shards) == 1:
-            return self._shards[0].images(rows, out)
-        if out is None:
-            out = np.empty((len(rows), *self._shards[0].pixels.shape[1:]), np.uint8)
-        for shard, chosen, local_rows in self._by_shard(rows):
-            out[chosen] = shard.images(local_rows)
-        return out
-
-    def ids(self, rows: np.ndarray) -> list[str]:
-        """The source ids of the int64 `rows` [n]."""
-        self._refuse_absent_rows(rows)
-        ids = np.empty(len(rows), object)
-        for shard, chosen, local_rows in self._by_shard(rows):
-            ids[chosen] = shard.ids(local_rows)
-        return [image_id.decode() for image_id in ids]
-
-    def _by_shard(
-        self, rows: np.ndarray
-    ) -> Iterator[tuple["_MappedShard", np.ndarray, np.ndarray]]:
-        """Each shard with some of `rows`: where they stand in `rows`, and their rows in it."""
-        owner = np.searchsorted(self._starts, rows, side="right") - 1
-        for index in np.unique(owner):
-            chosen = np.flatnonzero(owner == index)
-            yield self._shards[index], chosen, rows[chosen] - self._starts[index]
-
-    def _refuse_absent_rows(self, rows: np.ndarray) -> None:
-        if len(rows) and not (rows.min() >= 0 and rows.max() < self._starts[-1]):
-            raise EpisodesError(
-                f"rows {rows.min()} .. {rows.max()} were asked for; "
-                f"the store has rows 0 .. {self._starts[-1] - 1}"
-            )
+    width = max(map(len, values), default=0)
+    return np.array(values, h5py.string_dtype("utf-8", max(1, width)))
 
 
-class _MappedShard:
-    def __init__(
-        self, path: Path, info: ShardInfo, image_shape: tuple[int, int, int], advice: str
-    ) -> None:
-        self.path, self.info, self.advice = path, info, advice
-        try:
-            self._file = path.open("rb")
-        except OSError as error:
-            raise EpisodesError(
-                f"the shard {path} cannot be read: {error.strerror}: {advice}"
-            ) from None
-        status = os.fstat(self._file.fileno())
-        if status.st_size != info.bytes:
-            raise EpisodesError(
-                f"the shard {path} has {status.st_size} bytes; expected {info.bytes}: {advice}"
-            )
-        self._modified = status.st_mtime_ns
-        mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.pixels = np.frombuffer(
-            mapped, np.uint8, info.rows * int(np.prod(image_shape)), info.images_offset
-        ).reshape(info.rows, *image_shape)
-        self._ids = np.frombuffer(mapped, f"S{info.id_bytes}", info.rows, info.ids_offset)
-
-    def images(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        self._refuse_changed_file()
-        return np.take(self.pixels, rows, axis=0, out=out, mode="clip")
-
-    def ids(self, rows: np.ndarray) -> np.ndarray:
-        self._refuse_changed_file()
-        return self._ids[rows]
-
-    def _refuse_changed_file(self) -> None:
-        # A map of a file that was cut short ends the process with SIGBUS: look before each gather.
-        status = os.fstat(self._file.fileno())
-        if status.st_size != self.info.bytes or status.st_mtime_ns != self._modified:
-            raise EpisodesError(
-                f"the shard {self.path} was changed while it was open "
-                f"({status.st_size} bytes; expected {self.info.bytes}): {self.advice}"
-            )
-
-
-def _disk_error(error: Exception) -> OSError:
-    """The error of the disk behind one of HDF5's, which span several lines or are RuntimeErrors."""
-    code = re.search(r"errno = (\d+)", str(error))
-    number = int(code[1]) if code else errno.EIO
-    return OSError(number, os.strerror(number))
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    """Turns HDF5's errors, which span several lines or are RuntimeErrors, into the disk's own."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        code = re.search(r"errno = (\d+)", str(error))
+        number = int(code[1]) if code else errno.EIO
+        raise OSError(number, os.strerror(number)) from None

@@ -2,39 +2,72 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 import numpy as np
 
 from episodes.errors import EpisodesError
 
-FORMAT = "episodes-store/1"
+FORMAT = "episodes-store/2"
 FILE_NAME = "store.json"
+CARD_NAME = "card.md"
+CONTAINERS = ("hdf5", "webdataset")
+ENCODINGS = ("raw", "original")
+OWN_INPUTS = {"folder": "folder PATH", "csv": "csv PATH", "hf": "hf:REPO"}
+SHARD_SUFFIXES = (".h5", ".tar", ".npy")
+
+
+@dataclass(frozen=True)
+class IndexInfo:
+    """The index beside a tar: its file, size and hash."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        _refuse_path(self.file)
 
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """One HDF5 shard: its file, size, hash, rows, and where its two datasets lie in the file."""
+    """One shard: its file, size, hash and rows, and where to find the rows in it.
+
+    An HDF5 file has `arrays`, the byte offsets of its datasets `images`, `ids` (each `id_bytes`
+    wide) and, where images are kept encoded, `offsets`. A tar has an `index` instead.
+    """
 
     file: str
     bytes: int
     sha256: str
     rows: int
-    images_offset: int
-    ids_offset: int
-    id_bytes: int
+    arrays: Mapping[str, int] = field(default_factory=dict)
+    id_bytes: int = 0
+    index: IndexInfo | None = None
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        _check_whole_numbers("shard", (self.rows, self.id_bytes, *self.arrays.values()))
+        _refuse_path(self.file)
 
 
 @dataclass(frozen=True)
 class StoreInfo:
     """What store.json says.
 
-    `splits` maps a scheme and a part (train, val, test) to class indices; `verified` says what was
-    checked when the store was made.
+    `splits` maps a scheme and a part (train, val, test) to class indices; `image_shape` is None
+    where the images differ in size; `preprocessing` is the recipe; `source` names the source
+    variant, and `sources` its files; `missing` counts what a partial store lacks (`images`,
+    `classes`) of what the manifest has (`images_expected`, `classes_expected`); `skipped` lists
+    corrupt images as {class, id, reason}; `identity` is {namespace, pattern} where classes of other
+    datasets can be the same; `verified` says what was checked when the store was made.
     """
 
     name: str
@@ -44,7 +77,8 @@ class StoreInfo:
     class_sizes: tuple[int, ...]
     splits: Mapping[str, Mapping[str, tuple[int, ...]]]
     default_scheme: str
-    image_shape: tuple[int, int, int]
+    channels: int
+    image_shape: tuple[int, int, int] | None
     preprocessing: Mapping[str, Any]
     training: Mapping[str, int | float]
     shards: tuple[ShardInfo, ...]
@@ -55,26 +89,109 @@ class StoreInfo:
     verified: str
     sources: tuple[Mapping[str, Any], ...]
     tool_version: str
+    title: str = ""
+    homepage: str = ""
+    redistribution: bool = False
+    source: str = ""
+    partial: bool = False
+    missing: Mapping[str, int] = field(default_factory=dict)
+    skipped: tuple[Mapping[str, str], ...] = ()
+    identity: Mapping[str, str] | None = None
     container: str = "hdf5"
+    encoding: str = "raw"
     format: str = FORMAT
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if self.container not in CONTAINERS or self.encoding not in ENCODINGS:
+            raise ValueError(f"there is no format {self.container}, {self.encoding}")
+        if self.image_shape is None and self.keeps_pixels:
+            raise ValueError("raw pixels in HDF5 need one image shape")
+        if self.image_shape is not None:
+            _check_whole_numbers("image_shape", self.image_shape)
+            if len(self.image_shape) != 3 or self.image_shape[2] != self.channels:
+                raise ValueError(f"image_shape is {self.image_shape} for {self.channels} channels")
+        if len(self.class_names) != len(self.class_sizes):
+            raise ValueError("class names and class sizes differ in number")
+        _check_whole_numbers("class_sizes", self.class_sizes)
+        if sum(shard.rows for shard in self.shards) != self.rows:
+            raise ValueError("the shards' rows are not the classes' sizes")
+        for shard in self.shards:
+            if (set(shard.arrays), shard.index is None) != (self._arrays, bool(self._arrays)):
+                raise ValueError(f"{shard.file} is not described as {self.container} is")
 
     @cached_property
     def class_starts(self) -> np.ndarray:
         """int64 [classes]: the first row of each class."""
         return np.concatenate(([0], np.cumsum(self.class_sizes)[:-1])).astype(np.int64)
 
-    def command_to_replace(self, folder: Path) -> str:
-        """What to type to make this store in `folder` again."""
-        rotations = " --rotations" if self.preprocessing["rotations"] else ""
-        return (
-            f"`episodes prepare {self.dataset} --size {self.preprocessing['size']}{rotations} "
-            f"--out {folder} --force`"
-        )
-
     @property
     def rows(self) -> int:
         """The number of images."""
         return sum(self.class_sizes)
+
+    @property
+    def keeps_pixels(self) -> bool:
+        """Whether rows are pixels to be gathered, and not image files to be decoded."""
+        return (self.container, self.encoding) == ("hdf5", "raw")
+
+    @property
+    def _arrays(self) -> set[str]:
+        """The datasets of which a shard of this format has the byte offsets."""
+        if self.container == "webdataset":
+            return set()
+        return {"images", "ids"} | ({"offsets"} if self.encoding == "original" else set())
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What sets this store apart from the whole dataset, a line each; () where nothing does."""
+        lines = []
+        if self.partial:
+            found = [
+                f"{expected - self.missing.get(kind, 0):,} of {expected:,} {kind}"
+                for kind in ("images", "classes")
+                if (expected := self.missing.get(f"{kind}_expected"))
+            ]
+            lines.append(f"partial: {', '.join(found)}" if found else "partial")
+        if self.skipped:
+            lines.append(
+                f"{len(self.skipped):,} corrupt image{'s' * (len(self.skipped) > 1)} skipped"
+            )
+        return tuple(lines)
+
+    @property
+    def command(self) -> str:
+        """What to type to prepare this dataset, without options."""
+        if self.source == "arrays":
+            return f"episodes.from_arrays(..., name={self.dataset!r}, force=True)"
+        if own := OWN_INPUTS.get(self.source):
+            return f"episodes prepare {own} --name {shlex.quote(self.dataset)}"
+        return f"episodes prepare {shlex.quote(self.dataset)}"
+
+    def command_to_replace(self, folder: Path) -> str:
+        """What to type to make this store in `folder` again."""
+        recipe = self.preprocessing
+        options = {
+            f"--size {recipe.get('size')}": recipe.get("size") is not None,
+            f"--resize {recipe.get('resize')}": recipe.get("size") is not None,
+            "--rotations": recipe.get("rotations", False),
+            f"--crop {recipe.get('crop')}": recipe.get("crop", "none") != "none",
+            "--drop-twins": recipe.get("twins") == "dropped",
+            f"--format {self.container}": self.container != "hdf5",
+            f"--encoding {self.encoding}": self.encoding != "raw",
+            "--partial": self.partial,
+            "--skip-corrupt": bool(self.skipped),
+            f"--out {shlex.quote(str(folder))} --force": True,
+        }
+        chosen = [option for option, wanted in options.items() if wanted]
+        return f"`{' '.join([self.command, *(chosen if self.source != 'arrays' else [])])}`"
+
+
+def belongs_to_store(path: Path) -> bool:
+    """Whether a file of that name is one that stores are made of."""
+    return path.name in (FILE_NAME, CARD_NAME) or (
+        path.name.startswith("shard-") and path.suffix in SHARD_SUFFIXES
+    )
 
 
 def write_info(folder: Path, info: StoreInfo) -> None:
@@ -96,7 +213,7 @@ def read_info(folder: Path) -> StoreInfo:
         raise EpisodesError(f"{folder} is not a store: it has no {FILE_NAME}") from None
     except OSError as error:
         raise EpisodesError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise EpisodesError(f"{path} is damaged: {_again(folder)}") from None
     found = values.get("format") if isinstance(values, dict) else None
     if found != FORMAT:
@@ -107,22 +224,53 @@ def read_info(folder: Path) -> StoreInfo:
     if values.pop("sha256", None) != _sha256(values):
         raise EpisodesError(f"{path} is damaged (its SHA-256 differs): {_again(folder)}")
     try:
-        return StoreInfo(
-            **values
-            | {
-                "class_names": tuple(values["class_names"]),
-                "class_sizes": tuple(values["class_sizes"]),
-                "splits": {
-                    scheme: {part: tuple(classes) for part, classes in parts.items()}
-                    for scheme, parts in values["splits"].items()
-                },
-                "image_shape": tuple(values["image_shape"]),
-                "shards": tuple(ShardInfo(**shard) for shard in values["shards"]),
-                "sources": tuple(values["sources"]),
-            }
-        )
-    except (KeyError, TypeError, AttributeError) as error:
+        return _parsed(values)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise EpisodesError(f"{path} is damaged ({error}): {_again(folder)}") from None
+
+
+def _parsed(values: dict[str, Any]) -> StoreInfo:
+    shape = values["image_shape"]
+    tuples = ("class_names", "class_sizes", "sources", "skipped")
+    return StoreInfo(
+        **values
+        | {name: tuple(values[name]) for name in tuples}
+        | {
+            "splits": {
+                scheme: {part: tuple(classes) for part, classes in parts.items()}
+                for scheme, parts in values["splits"].items()
+            },
+            "image_shape": None if shape is None else tuple(shape),
+            "shards": tuple(
+                ShardInfo(**shard | {"index": shard["index"] and IndexInfo(**shard["index"])})
+                for shard in values["shards"]
+            ),
+        }
+    )
+
+
+def _check_types(record: Any) -> None:
+    for each in fields(record):
+        kinds = get_args(each.type) if isinstance(each.type, UnionType) else (each.type,)
+        value = getattr(record, each.name)
+        if (
+            type(value) is bool
+            and bool not in kinds
+            or not isinstance(value, tuple(get_origin(kind) or kind for kind in kinds))
+        ):
+            raise ValueError(f"{each.name} is {value!r}")
+
+
+def _check_whole_numbers(name: str, values: Iterable[Any]) -> None:
+    for value in values:
+        if type(value) is not int or not 0 <= value < 2**62:
+            raise ValueError(f"{name} has {value!r}; expected whole numbers")
+
+
+def _refuse_path(name: str) -> None:
+    # store.json may come from elsewhere: what it names lies beside it, nowhere else.
+    if Path(name).name != name or not belongs_to_store(Path(name)):
+        raise ValueError(f"{name!r} is not a shard's name")
 
 
 def _sha256(values: Mapping[str, Any]) -> str:

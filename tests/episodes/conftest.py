@@ -26,7 +26,6 @@ MANIFEST = """
 name = "tiny"
 title = "A small dataset in Omniglot's layout"
 version = "1"
-reader = "omniglot"
 homepage = "https://example.org/tiny"
 licence = "MIT"
 redistribution = true
@@ -39,14 +38,19 @@ images_per_class = 20
 size = 28
 channels = 1
 resize = "bilinear"
-[[files]]
+[[sources]]
+name = "archives"
+reader = "omniglot"
+[[sources.files]]
 name = "images_background.zip"
+extracted = "images_background"
 bytes = 1
 sha256 = "00"
 access = "open"
 urls = ["https://example.org/images_background.zip"]
-[[files]]
+[[sources.files]]
 name = "images_evaluation.zip"
+extracted = "images_evaluation"
 bytes = 1
 sha256 = "00"
 access = "open"

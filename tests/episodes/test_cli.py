@@ -31,7 +31,10 @@ def test_prepare_then_info_verify_and_list(run, tiny: Tiny, tiny_store: Store) -
     assert made.exit_code == 0
     assert "tiny: 16 classes, 320 images of 28x28x1" in made.stdout
     assert "licence MIT; cite: none" in made.stdout
-    assert "not the original archives: images_background.zip, images_evaluation.zip" in made.stdout
+    assert (
+        "not known to be the original archives: images_background.zip, images_evaluation.zip"
+        in made.stdout
+    )
 
     info = json.loads(run("info", "tiny", "--json").stdout)
     assert info["content_digest"] == tiny_store.digest
@@ -42,7 +45,7 @@ def test_prepare_then_info_verify_and_list(run, tiny: Tiny, tiny_store: Store) -
     }
     assert run("verify", "tiny", "--deep").stdout == "tiny: 1 shard(s) as recorded, pixels too\n"
     assert json.loads(run("verify", "tiny", "--json").stdout)["whole"] is True
-    listed = json.loads(run("list", "--json").stdout)
+    listed = json.loads(run("list", "--json").stdout)["datasets"]
     assert [(row["name"], row["images"], row["prepared"]) for row in listed] == [
         ("tiny", 320, ["tiny"])
     ]
@@ -62,8 +65,16 @@ def test_options_choose_the_store(run, tiny: Tiny, tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["prepare", "tinny"], 2, "unknown dataset 'tinny': did you mean 'tiny'?"),
-        (["prepare", "tiny"], 2, "offline, and "),
-        (["prepare", "tiny", "--from", "nowhere"], 2, "nowhere is not a folder"),
+        (
+            ["prepare", "tiny"],
+            2,
+            "offline (EPISODES_OFFLINE), and tiny needs images_background.zip",
+        ),
+        (
+            ["prepare", "tiny", "--from", "nowhere"],
+            2,
+            "nowhere is not there; expected the folder that holds",
+        ),
         (["prepare", "tiny", "--from", "."], 1, "holds neither images_background.zip nor"),
         (["info", "tiny"], 2, "tiny is not prepared: type `episodes prepare tiny`"),
         (["info", "tiny-rotations"], 2, "tiny-rotations is not prepared"),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from episodes import manifest
 from episodes.errors import EpisodesError, UsageError
+from episodes.prepare import prepare
 from episodes.readers import glyphs
 
 FIRST = "alphabet01/character01"
@@ -193,19 +194,19 @@ def test_records_follow_the_manifest() -> None:
         class_names=("alphabet20/character15", FIRST),
         parameters={"seed": 1, "drawers": 2},
     )
-    found = list(glyphs.records(facts, None))
+    found = list(glyphs.records(facts, facts.sources[0], Path(), False))
     assert [(record.class_name, record.image_id) for record in found] == [
         ("alphabet20/character15", "hand01"),
         ("alphabet20/character15", "hand02"),
         (FIRST, "hand01"),
         (FIRST, "hand02"),
     ]
-    np.testing.assert_array_equal(found[3].pixels, glyphs.draw_class(FIRST)[1, ..., 0])
+    np.testing.assert_array_equal(found[3].image, glyphs.draw_class(FIRST)[1, ..., 0])
 
 
 def test_a_source_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="generated, not read from .*: leave out --from"):
-        next(glyphs.records(manifest.load("glyphs"), tmp_path))
+        prepare("glyphs", tmp_path, home=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["alphabet1/character01", "character01", FIRST + "\n", ""])

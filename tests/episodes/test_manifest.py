@@ -66,7 +66,11 @@ def test_an_unknown_dataset_gets_the_nearest_name() -> None:
 @pytest.mark.parametrize(
     ("found", "replacement", "message"),
     [
-        ('reader = "omniglot"\n', "", "tiny.toml: reader is missing; expected a string"),
+        (
+            'reader = "omniglot"\n',
+            "",
+            r"tiny.toml: sources\[0\].reader is missing; expected a string",
+        ),
         ("images = 320", "images = true", "tiny.toml: counts.images is True; expected an integer"),
         ("images = 320", "images = -1", "tiny.toml: counts.images is -1; expected 0 or more"),
         ("classes = 16", "classes = 17", "counts.classes is 17, but tiny.classes.tsv has 16 rows"),

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from torch import nn
 
 from episodes.store.digest import ContentDigest
-from episodes.store.hdf5 import ShardWriter
 from episodes.store.layout import StoreInfo, write_info
+from episodes.store.shards import writer
 from trainers.backbones import Conv4
 from trainers.cli import main
 from trainers.types import Params, Task
@@ -109,13 +109,15 @@ def write_store(
     """A store of noisy copies of one random image a class; `halves` has no validation classes."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
-    writer, digest = ShardWriter(folder, (size, size, channels)), ContentDigest()
     names = tuple(f"class{number:02d}" for number in range(classes))
-    for name in names:
+    shape, rows = (size, size, channels), classes * images_per_class
+    shards = writer(folder, "hdf5", "raw", shape, rows=rows, dataset=folder.name, class_names=names)
+    digest = ContentDigest()
+    for class_id, name in enumerate(names):
         noise = random.normal(0, 40, (images_per_class, size, size, channels))
         pixels = random.integers(0, 256, (size, size, channels)) + noise
         ids = [f"{name}/{number}" for number in range(images_per_class)]
-        writer.append(ids, pixels.clip(0, 255).astype(np.uint8))
+        shards.append(class_id, ids, pixels.clip(0, 255).astype(np.uint8))
         digest.add_class(name, ids, pixels.clip(0, 255).astype(np.uint8))
     half, quarter = classes // 2, classes // 4
     first, last = tuple(range(half)), tuple(range(half, classes))
@@ -130,10 +132,11 @@ def write_store(
             "halves": {"train": first, "val": (), "test": last},
         },
         default_scheme="quarters",
-        image_shape=(size, size, channels),
+        channels=channels,
+        image_shape=shape,
         preprocessing={"size": size, "resize": "bilinear", "rotations": False},
         training=training or {},
-        shards=writer.finish(),
+        shards=shards.finish(),
         content_digest=digest.hexdigest(),
         manifest_digest="",
         licence="",

@@ -1,0 +1,209 @@
+"""From a whole spool to a store: rows in class order and natural order, shards, description."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from episodes.disk import sync_file
+from episodes.errors import UsageError, unknown_name
+from episodes.manifest import Manifest
+from episodes.prepare.card import write_card
+from episodes.prepare.checking import Completeness, verified
+from episodes.prepare.decoding import Corrupt
+from episodes.prepare.gathering import Found
+from episodes.prepare.spool import Entry, Spool
+from episodes.progress import Progress
+from episodes.recipe import Recipe
+from episodes.store.digest import ContentDigest
+from episodes.store.layout import CONTAINERS, ENCODINGS, StoreInfo, write_info
+from episodes.store.shards import DEFAULT_SHARD_BYTES, writer
+from episodes.version import installed_version
+
+QUARTER_TURNS = 4
+ROWS_AT_ONCE = 512
+BYTES_AT_ONCE = 32 << 20
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form of a store, on which its content does not depend."""
+
+    container: str = "hdf5"
+    encoding: str = "raw"
+    shard_bytes: int = DEFAULT_SHARD_BYTES
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.container not in CONTAINERS:
+            raise unknown_name("format", self.container, CONTAINERS)
+        if self.encoding not in ENCODINGS:
+            raise unknown_name("encoding", self.encoding, ENCODINGS)
+        if self.shard_bytes < 1 or self.threads < 1:
+            raise UsageError(
+                f"shard_bytes {self.shard_bytes} and threads {self.threads} must be 1 or more"
+            )
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a store is made of: the rows found, and what is known about them."""
+
+    found: Found
+    corrupt: Sequence[Corrupt]
+    completeness: Completeness
+    source: str
+    files: Sequence[Mapping[str, Any]]
+
+
+def build(
+    folder: Path,
+    name: str,
+    facts: Manifest,
+    recipe: Recipe,
+    form: Form,
+    contents: Contents,
+    spool: Spool,
+    progress: Progress | None,
+) -> None:
+    """Write the store `name` into the empty `folder` from the rows of `spool`."""
+    present = [index for index, cls in enumerate(facts.class_names) if contents.found.get(cls)]
+    copies = QUARTER_TURNS if recipe.rotations else 1
+    class_names = [
+        facts.class_names[index] + (f"/rot{90 * turn:03d}" if recipe.rotations else "")
+        for index in present
+        for turn in range(copies)
+    ]
+    sizes = [
+        len(contents.found[facts.class_names[index]]) for index in present for _ in range(copies)
+    ]
+    shape = _common_shape(spool, contents.found)
+    shards = writer(
+        folder,
+        form.container,
+        form.encoding,
+        shape,
+        form.shard_bytes,
+        form.threads,
+        rows=sum(sizes),
+        dataset=facts.name,
+        class_names=class_names,
+    )
+    digest, written = ContentDigest(), 0
+    for class_id, class_name in enumerate(class_names):
+        digest.start_class(class_name)
+        cls, turn = facts.class_names[present[class_id // copies]], class_id % copies
+        for ids, entries in _rows_in_order(spool, cls, contents.found[cls]):
+            if form.encoding == "raw" and shape is not None:
+                turned = np.rot90(spool.pixels_of(entries), turn, axes=(1, 2))
+                pixels = np.ascontiguousarray(turned)
+                digest.add_rows(ids, pixels)
+                shards.append(class_id, ids, pixels)
+            else:
+                digest.add_hashed_rows(ids, [(entry.shape, entry.sha256) for entry in entries])
+                shards.append(class_id, ids, [spool.data_of(entry) for entry in entries])
+            written += len(ids)
+            if progress:
+                progress("writing the store", written, sum(sizes))
+    content_digest = digest.hexdigest()
+    whole = contents.completeness.whole and not contents.corrupt
+    info = StoreInfo(
+        name=name,
+        dataset=facts.name,
+        title=facts.title,
+        version=facts.version,
+        homepage=facts.homepage,
+        class_names=tuple(class_names),
+        class_sizes=tuple(sizes),
+        splits=splits(facts, recipe, present),
+        default_scheme=facts.default_scheme,
+        channels=facts.image.channels,
+        image_shape=shape,
+        preprocessing=asdict(recipe),
+        training=facts.training,
+        shards=shards.finish(),
+        content_digest=content_digest,
+        manifest_digest=facts.digest,
+        licence=facts.licence,
+        redistribution=facts.redistribution,
+        citation=facts.citation,
+        verified=verified(facts, recipe, contents.source, whole, content_digest),
+        source=contents.source,
+        sources=tuple(contents.files),
+        partial=not contents.completeness.whole,
+        missing=_missing(contents.completeness),
+        skipped=tuple(
+            {"class": image.class_name, "id": image.image_id, "reason": image.reason}
+            for image in contents.corrupt
+        ),
+        identity=asdict(facts.identity) if facts.identity else None,
+        container=form.container,
+        encoding=form.encoding,
+        tool_version=installed_version(),
+    )
+    write_card(folder, info, facts)
+    write_info(folder, info)
+    sync_file(folder / "store.json")
+
+
+def splits(
+    facts: Manifest, recipe: Recipe, present: Sequence[int]
+) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Class ids by scheme and part, where the manifest's classes `present` are kept."""
+    copies = QUARTER_TURNS if recipe.rotations else 1
+    ids = {index: copies * position for position, index in enumerate(present)}
+    return {
+        scheme.name: {
+            part: tuple(
+                ids[index] + turn for index in classes if index in ids for turn in range(copies)
+            )
+            for part, classes in scheme.classes.items()
+        }
+        for scheme in facts.schemes.values()
+    }
+
+
+def natural_order(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A sort key by which "img2" comes before "img10"."""
+    parts = [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part)
+        for part in re.split(r"([0-9]+)", name)
+    ]
+    return parts, name
+
+
+def _rows_in_order(
+    spool: Spool, class_name: str, ids: Sequence[str]
+) -> Iterator[tuple[list[str], list[Entry]]]:
+    """The rows of a class in natural order, a bounded number of bytes at once."""
+    some: list[str] = []
+    entries: list[Entry] = []
+    waiting = 0
+    for image_id in sorted(ids, key=natural_order):
+        some.append(image_id)
+        entries.append(spool.entries[class_name, image_id])
+        waiting += entries[-1].length
+        if len(some) == ROWS_AT_ONCE or waiting >= BYTES_AT_ONCE:
+            yield some, entries
+            some, entries, waiting = [], [], 0
+    if some:
+        yield some, entries
+
+
+def _common_shape(spool: Spool, found: Found) -> tuple[int, int, int] | None:
+    shapes = {spool.entries[cls, image_id].shape for cls, ids in found.items() for image_id in ids}
+    return shapes.pop() if len(shapes) == 1 else None
+
+
+def _missing(completeness: Completeness) -> dict[str, int]:
+    if completeness.whole:
+        return {}
+    return {
+        "images": completeness.expected_images - completeness.images,
+        "images_expected": completeness.expected_images,
+        "classes": completeness.expected_classes - completeness.classes,
+        "classes_expected": completeness.expected_classes,
+    }

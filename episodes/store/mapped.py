@@ -1,0 +1,61 @@
+"""Files of a store as memory maps that notice when the file changes."""
+
+import errno
+import mmap
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from episodes.errors import EpisodesError
+
+# Where it can, a map goes without a file descriptor of its own: large stores have many shards.
+UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+
+
+class MappedFile:
+    """A read-only map of a file that must have `expected` bytes.
+
+    Raises EpisodesError, ending in `advice`, where it cannot be read or has another size.
+    """
+
+    def __init__(self, path: Path, expected: int, advice: str) -> None:
+        self.path, self._expected, self._advice = path, expected, advice
+        try:
+            self._file = path.open("rb")
+            status = os.fstat(self._file.fileno())
+            if status.st_size != expected:
+                raise EpisodesError(
+                    f"the shard {path} has {status.st_size} bytes; expected {expected}: {advice}"
+                )
+            self.map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ, **UNTRACKED)
+        except OSError as error:
+            if error.errno == errno.EMFILE:
+                advice = "type `ulimit -n 8192` first, or prepare it with a larger --shard-size"
+            raise EpisodesError(
+                f"the shard {path} cannot be read: {error.strerror}: {advice}"
+            ) from None
+        self._modified = status.st_mtime_ns
+
+    def array(self, dtype: str | type, count: int, offset: int) -> np.ndarray:
+        """The `count` values at byte `offset`; raises EpisodesError where they are not inside."""
+        try:
+            return np.frombuffer(self.map, dtype, count, offset)
+        except ValueError:
+            raise self.damaged(f"it has no {count} values at byte {offset}") from None
+
+    def damaged(self, what: str) -> EpisodesError:
+        """The error for a file whose content contradicts itself."""
+        return EpisodesError(f"the shard {self.path} is damaged ({what}): {self._advice}")
+
+    def refuse_changed(self) -> None:
+        """Raises EpisodesError if the file is not as it was opened; call it before each gather."""
+        # A map of a file that was cut short ends the process with SIGBUS.
+        status = os.fstat(self._file.fileno())
+        if status.st_size != self._expected or status.st_mtime_ns != self._modified:
+            raise EpisodesError(
+                f"the shard {self.path} was changed while it was open "
+                f"({status.st_size} bytes; expected {self._expected}): {self._advice}"
+            )

@@ -1,0 +1,113 @@
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from episodes import images, manifest, readers
+from episodes.errors import EpisodesError
+from episodes.manifest import Manifest
+from tests.episodes.layouts import imagenet, small
+from tests.episodes.layouts.reading import assert_same, read
+
+WIDE = ("n01739381", "n02105855", "n03126707")  # with a CMYK image, with a PNG, with neither
+
+
+@pytest.fixture
+def few() -> Manifest:
+    """Three classes of ILSVRC's, two images each."""
+    facts = small(manifest.load("imagenet"), "ilsvrc-train")
+    return replace(facts, class_names=WIDE, class_images=(2, 2, 2), images=6)
+
+
+def test_every_image_of_the_outer_tar_is_read(tmp_path: Path) -> None:
+    facts = small(manifest.load("imagenet"), "ilsvrc-train")
+    expected = imagenet.write_all(tmp_path, facts)
+    assert len(expected) == facts.images
+    assert_same(read(facts, tmp_path), expected)
+
+
+def unpack_outer(folder: Path, to: Path) -> None:
+    with tarfile.open(folder / imagenet.OUTER) as outer:
+        outer.extractall(to, filter="data")
+    (folder / imagenet.OUTER).unlink()
+
+
+def unpack_inner(folder: Path) -> None:
+    for path in folder.glob("*.tar"):
+        if path.name != "n99999999.tar":
+            with tarfile.open(path) as inner:
+                inner.extractall(folder / path.stem, filter="data")
+        path.unlink()
+
+
+@pytest.mark.parametrize("name", [".", "train", "ILSVRC2012_img_train"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_extracted_folders_give_the_same_images(
+    few: Manifest, tmp_path: Path, name: str, deep: bool
+) -> None:
+    expected = imagenet.write_all(tmp_path, few)
+    unpack_outer(tmp_path, tmp_path / name)
+    if deep:
+        unpack_inner(tmp_path / name)
+        (tmp_path / name / "n01739381" / "list.txt").write_text("stray")
+        (tmp_path / name / "n01440764").mkdir()
+    assert_same(read(few, tmp_path), expected)
+
+
+def test_images_of_every_kind_decode_to_rgb(few: Manifest, tmp_path: Path) -> None:
+    imagenet.write_all(tmp_path, few)
+    found = read(few, tmp_path)
+    kinds = {"n01739381_1309.JPEG": b"\xff\xd8", "n02105855_2933.JPEG": b"\x89PNG"}
+    for name, magic in kinds.items():
+        encoded = found[name[:9], name]
+        assert isinstance(encoded, bytes) and encoded.startswith(magic)
+    assert {images.decode(image, "it").shape for image in found.values()} == {(6, 8, 3)}
+
+
+def test_a_folder_of_other_class_folders_is_not_taken_for_it(few: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "train" / "n01532829").mkdir(parents=True)
+    (tmp_path / "train" / "n01532829" / "n0153282900000005.jpg").write_bytes(b"a Ravi-named JPEG")
+    assert not readers.is_there(few.sources[0], tmp_path)
+    (tmp_path / "train" / "n01532829" / "n01532829_28.JPEG").write_bytes(b"one of ILSVRC's")
+    assert readers.is_there(few.sources[0], tmp_path)
+
+
+def test_a_damaged_inner_tar_is_named(few: Manifest, tmp_path: Path) -> None:
+    inner = imagenet.tar_of([("n01739381_1309.JPEG", bytes(2000))])
+    outer = imagenet.tar_of([("n02105855.tar", inner), ("n01739381.tar", inner[:1500])])
+    (tmp_path / imagenet.OUTER).write_bytes(outer)
+    with pytest.raises(EpisodesError, match=r"ILSVRC2012_img_train.tar: n01739381.tar.*again"):
+        read(few, tmp_path)
+
+
+def test_a_truncated_outer_tar_is_named(few: Manifest, tmp_path: Path) -> None:
+    imagenet.write_all(tmp_path, few)
+    path = tmp_path / imagenet.OUTER
+    path.write_bytes(path.read_bytes()[:-15000])
+    with pytest.raises(EpisodesError, match=r"ILSVRC2012_img_train.tar.*fetch .* again"):
+        read(few, tmp_path)
+
+
+def test_a_tar_of_the_classes_files_without_inner_tars_gives_nothing(
+    few: Manifest, tmp_path: Path
+) -> None:
+    (tmp_path / imagenet.OUTER).write_bytes(imagenet.tar_of([("n01739381_1309.JPEG", b"image")]))
+    assert read(few, tmp_path) == {}
+
+
+def test_the_class_table() -> None:
+    facts = manifest.load("imagenet")
+    sizes = [size for size in facts.class_images if size is not None]
+    assert (len(sizes), sum(sizes), min(sizes), max(sizes)) == (1000, 1_281_167, 732, 1300)
+    assert list(facts.class_names) == sorted(facts.class_names)
+    parts = {name: len(classes) for name, classes in facts.schemes["meta-dataset"].classes.items()}
+    assert parts == {"train": 712, "val": 158, "test": 130}
+    assert len(facts.schemes["meta-dataset-v2"].classes["train"]) == 1000
+
+
+def test_it_can_only_be_had_with_an_account() -> None:
+    source = manifest.load("imagenet").fetched_source
+    assert source.access == "login"
+    assert source.files[0].bytes == 147_897_477_120
+    assert "image-net.org" in source.instructions and source.files[0].name in source.instructions

@@ -132,4 +132,5 @@ def _print_results(results: dict[str, Any], place: str, as_json: bool) -> None:
         return
     for warning in results["warnings"]:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(report.final_line(results["test"], results["bn"], place))
+    notes = report.notes(results)
+    click.echo(report.final_line(results["test"], results["bn"], place, notes))

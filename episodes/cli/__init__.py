@@ -1,6 +1,6 @@
 """The `episodes` command line: one module a family of commands."""
 
-from episodes.cli import describing, preparing
+from episodes.cli import describing, exchanging, preparing
 from episodes.cli.common import ErrorLineGroup, json_option, main
 
 __all__ = ["ErrorLineGroup", "json_option", "main"]
@@ -11,5 +11,7 @@ for command in (
     describing.info,
     describing.verify,
     describing.show,
+    exchanging.push,
+    exchanging.pull,
 ):
     main.add_command(command)

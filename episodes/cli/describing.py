@@ -74,8 +74,14 @@ def info(name: str, as_json: bool) -> None:
       episodes info glyphs --json
     """
     import episodes
+    from episodes.overlaps import overlap_lines, overlap_report
 
-    report(description(episodes.open(name)), as_json)
+    store = episodes.open(name)
+    overlaps = overlap_report(store)
+    report(description(store) | {"overlaps": overlaps}, as_json)
+    if not as_json:
+        for line in overlap_lines(overlaps, store.info.dataset):
+            click.echo(f"  {line}")
 
 
 @click.command()

@@ -223,11 +223,13 @@ class Store:
             dataset, name=name, image_column=image_column, label_column=label_column, **options
         )
 
-    def to_hf(self, split: str | None = None) -> "Dataset | DatasetDict":
+    def to_hf(
+        self, split: str | None = None, *, cache_dir: Path | None = None
+    ) -> "Dataset | DatasetDict":
         """The images as a Hugging Face dataset, as `episodes.to_hf.to_hf` makes it."""
         from episodes.to_hf import to_hf
 
-        return to_hf(self, split)
+        return to_hf(self, split, cache_dir=cache_dir)
 
     def verify(self, deep: bool = False) -> None:
         """Check every shard's size and SHA-256, and if `deep` the content digest.

@@ -148,7 +148,8 @@ def test_an_evaluation_repeats_the_test_or_changes_it(
     assert json.loads(same.stdout)["test"] == results_of("run")["test"]
 
     other = command("eval", "run", "--split", "halves.train", "--shot", 2, "--eval-steps", 3)
-    assert "of grey halves.train (5-way 2-shot, bn batch) -> run/eval-grey" in other.stdout
+    told = "(5-way 2-shot, bn batch; trained on 12 of the 12 train classes) -> run/eval-grey"
+    assert f"of grey halves.train {told}" in other.stdout
     [path] = Path("run").glob("eval-grey-*-halves.train-5w2s2q-3steps-5episodes-seed0.json")
     assert np.shape(json.loads(path.read_text())["rates"]["test"]["mean"]) == (3,)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets_table
 import pytest
 from readme_block import README, Block, fenced_blocks, marked_block
 
@@ -17,6 +18,7 @@ from trainers import catalog
 
 ROOT = README.parent
 SET_UP = ("first", "tests")
+OWN_CLASSES = ("cat", "dog", "owl", "fox")
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -34,12 +36,34 @@ def blocks(language: str) -> list:
     ]
 
 
+def write_own_images(folder: Path) -> None:
+    """The same few pictures as class folders, as a table of their paths, and as a parquet file."""
+    import datasets
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    rows = [(f"my-images/{name}/{i}.png", name) for name in OWN_CLASSES for i in range(4)]
+    for path, _ in rows:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (40, 30, 3), np.uint8)).save(folder / path)
+    table = "".join(f"{path},{name}\n" for path, name in rows)
+    (folder / "my-labels.csv").write_text(f"path,label\n{table}")
+    columns = {
+        "image": [str(folder / path) for path, _ in rows],
+        "label": [name for _, name in rows],
+    }
+    images = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+    images.to_parquet(folder / "my-dataset.parquet")
+
+
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the checkout's tools, whose user keeps the test archives in ~/Downloads."""
     if data := os.environ.get("EPISODES_TEST_DATA"):
         (tmp_path / "Downloads").symlink_to(Path(data).resolve())
     (tmp_path / "tools").symlink_to(ROOT / "tools")
+    write_own_images(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     monkeypatch.chdir(tmp_path)
@@ -79,6 +103,11 @@ def states(heading: str) -> dict[str, str]:
         for state, cell in zip(("works", "planned"), row.groups(), strict=True)
         for name in re.findall(r"`([\w+-]+)`", cell)
     }
+
+
+def test_the_page_on_datasets_has_the_tables_of_the_manifests() -> None:
+    page = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    assert "\n".join(datasets_table.lines()) in page
 
 
 def test_datasets_that_work_are_those_with_a_manifest() -> None:

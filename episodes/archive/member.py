@@ -57,7 +57,7 @@ class Content(io.RawIOBase):
     def claim(self) -> "Content":
         """This stream, at its start; raises ValueError for a second claim, or a late one."""
         if self.closed or self._opened is not None:
-            raise ValueError(f"{self._where} was read already, or the next one was asked for")
+            raise ValueError(f"{self._where} was read already, or its turn is over")
         try:
             self._opened = self._source()
         except self._faults as error:
@@ -87,7 +87,7 @@ class Content(io.RawIOBase):
     def _next(self, count: int) -> bytes:
         """At most `count` bytes; none only at the end."""
         if self.closed or self._opened is None:
-            raise ValueError(f"{self._where}: the next one was asked for")
+            raise ValueError(f"{self._where}: its turn is over")
         wanted = min(count, self.left)
         try:
             piece = self._opened.read(wanted)
@@ -166,6 +166,6 @@ def shown(name: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, in one line."""
+    """What an exception says, in one line that is not too long."""
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return " ".join(said.split()) or type(error).__name__
+    return " ".join(said.split())[:SHOWN] or type(error).__name__

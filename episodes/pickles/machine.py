@@ -14,7 +14,7 @@ SPOOLED = 1 << 24  # bytes from which a byte string is kept in a temporary file
 CHUNK = 1 << 20
 LONGEST_LINE = 1 << 26
 LONGEST_INTEGER = 1 << 10
-SHORT_TEXT = 16
+SHORT = 16  # of the names and codes that arrays share
 SHOWN = 120
 
 
@@ -51,7 +51,7 @@ class Machine:
             index: value
             for index, value in self._memo.items()
             if isinstance(value, (Global, Dtype))
-            or (isinstance(value, str) and len(value) <= SHORT_TEXT)
+            or (isinstance(value, (str, bytes)) and len(value) <= SHORT)
         }
 
     def push(self, value: Any) -> None:

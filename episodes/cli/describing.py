@@ -203,9 +203,10 @@ def report(described: dict[str, Any], as_json: bool) -> None:
     click.echo(f"  from {described['source']}; {preprocessing}")
     click.echo(f"  digest {described['content_digest']}")
     click.echo(f"  verified: {described['verified']}")
-    others = [file for file, original in described["original_archives"].items() if not original]
-    if others:
-        click.echo(f"  not known to be the original archives: {', '.join(others)}")
+    archives = described["original_archives"]
+    for answer, words in ((False, "not the original archives"), (None, "compared with no hash")):
+        if files := [file for file, original in archives.items() if original is answer]:
+            click.echo(f"  {words}: {', '.join(files)}")
     cite = f"; cite: {described['citation']}" if described["citation"] else ""
     click.echo(f"  licence {described['licence']}{cite}")
     click.echo(f"  in {described['path']}")

@@ -52,7 +52,7 @@ def number_of_bytes(text: str) -> int:
 @click.option(
     "--encoding", default="raw", show_default=True, help="or original: keep the files as they are."
 )
-@click.option("--shard-size", default="256MB", show_default=True, help="Most bytes in a shard.")
+@click.option("--shard-size", default="1GB", show_default=True, help="Most bytes in a shard.")
 @shipped_option("--partial", is_flag=True, help="Make a store of what is there, marked as partial.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out, and list, what does not decode.")
 @click.option("--threads", type=int, help="Decoding threads (default: one a core).")

@@ -1,6 +1,7 @@
 """Whether what arrived is the file that was asked for, by all that is known of it."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 
 from episodes.download.pages import looks_like_a_page
@@ -23,7 +24,7 @@ def misfit(path: Path, file: SourceFile) -> str | None:
     """How the bytes at `path` differ from `file`, in words; None where all that is known fits."""
     size = path.stat().st_size
     expected = {name: known for name in ("sha256", "md5") if (known := getattr(file, name))}
-    found = _sums(path, expected)
+    found = checksums(path, expected)
     with path.open("rb") as part:
         start = part.read(START_BYTES)
     what = "a web page" if looks_like_a_page(start) else "another file"
@@ -41,7 +42,8 @@ def misfit(path: Path, file: SourceFile) -> str | None:
     return None
 
 
-def _sums(path: Path, names: dict[str, str]) -> dict[str, str]:
+def checksums(path: Path, names: Iterable[str]) -> dict[str, str]:
+    """The named hashes ("sha256", "md5") of a file's bytes, in hex."""
     sums = {name: hashlib.new(name, usedforsecurity=False) for name in names}
     with path.open("rb") as part:
         while sums and (chunk := part.read(CHUNK_BYTES)):

@@ -104,7 +104,7 @@ def parse(path: Path) -> Manifest:
         schemes=_schemes(table.table("splits"), classes.columns),
         default_scheme=_default_scheme(table.table("splits")),
         sources=_sources(table),
-        digest=hashlib.sha256(text.encode() + b"\0" + classes_text.encode()).hexdigest(),
+        digest=_digest(text, classes_text, _twins_text(table)),
         witnesses=tuple(_witness(entry) for entry in table.tables("witnessed")),
         training=dict(table.optional_table("training").values),
         parameters=dict(table.optional_table("parameters").values),
@@ -210,7 +210,6 @@ def _witness(entry: Table) -> Witness:
         size=entry.get("size", int),
         resize=entry.get("resize", str),
         rotations=entry.get("rotations", bool, default=False),
-        decoder=entry.get("decoder", str),
         digest=entry.get("digest", str),
     )
 
@@ -229,12 +228,21 @@ def _identity(table: Table) -> Identity | None:
     return Identity(entry.get("namespace", str), pattern)
 
 
+def _digest(*texts: str) -> str:
+    """The hash of all that a manifest consists of."""
+    return hashlib.sha256("\0".join(filter(None, texts)).encode()).hexdigest()
+
+
+def _twins_text(table: Table) -> str:
+    entry = table.optional_table("twins")
+    return _read(table.path.with_name(entry.get("file", str))) if entry.values else ""
+
+
 def _twins(table: Table) -> Twins | None:
     entry = table.optional_table("twins")
     if not entry.values:
         return None
-    path = table.path.with_name(entry.get("file", str))
-    header, *rows = [line.split("\t") for line in _read(path).splitlines()] or [[""]]
+    header, *rows = [line.split("\t") for line in _twins_text(table).splitlines()] or [[""]]
     if header != ["image", "twin"] or any(len(row) != 2 for row in rows):
-        raise EpisodesError(f"{path.name}: expected two columns, image and twin, tab-separated")
+        raise entry.error("file", "names a table without exactly two columns, image and twin")
     return Twins(entry.get("dataset", str), dict(rows))

@@ -101,7 +101,6 @@ class Witness:
     size: int
     resize: str
     rotations: bool
-    decoder: str
     digest: str
 
 

@@ -1,9 +1,11 @@
 """Collections: images of the user's own, wherever they lie, as items by class."""
 
+import hashlib
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,14 @@ from episodes.errors import EpisodesError, UsageError
 from episodes.readers import Record
 
 NAMED = 3
+MARK_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """One image: its class, its id inside the class, where it is, and a mark of its content.
 
-    `place` is what the collection's `read` takes; `mark` changes when the image does: the size of
-    its file, or a hash.
+    `place` is what the collection's `read` takes; `mark` is a hash of the image.
     """
 
     class_name: str
@@ -112,3 +114,8 @@ def _checked(text: str, what: str, where: str) -> str:
             "rename it"
         )
     return text
+
+
+def mark_of(path: Path) -> str:
+    """The mark of the image file at `path`."""
+    return hashlib.blake2b(read_file(path), digest_size=MARK_BYTES).hexdigest()

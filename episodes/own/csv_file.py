@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from episodes.errors import EpisodesError, UsageError
-from episodes.own.collection import Collection, Item, id_of_image, name_of_class, read_file
+from episodes.own.collection import Collection, Item, id_of_image, mark_of, name_of_class, read_file
 from episodes.own.splits import named
 from episodes.own.tables import Row, read_table
 
@@ -42,7 +42,7 @@ def images_in_csv(
         lines[place] = row.line
         name = name_of_class(row[label_column].strip(), where)
         relative = id_of_image(os.path.relpath(place, path.parent).replace(os.sep, "/"), where)
-        items.append(Item(name, relative, place, str(os.path.getsize(place))))
+        items.append(Item(name, relative, place, mark_of(Path(place))))
         if split_column:
             _, part, _ = named(name, row[split_column].strip(), where)
             first, line = parts.setdefault(name, (part, row.line))

@@ -9,6 +9,7 @@ from episodes.own.collection import (
     Collection,
     Item,
     id_of_image,
+    mark_of,
     name_of_class,
     read_file,
     some_of,
@@ -100,7 +101,7 @@ def _items_of_class(folder: Path, ignored: list[str]) -> Iterator[Item]:
     name = _class_of(folder)
     for path in _images_below(folder, ignored, ()):
         relative = path.relative_to(folder).as_posix()
-        yield Item(name, id_of_image(relative, str(folder)), str(path), str(path.stat().st_size))
+        yield Item(name, id_of_image(relative, str(folder)), str(path), mark_of(path))
 
 
 def _images_below(

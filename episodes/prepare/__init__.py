@@ -5,8 +5,11 @@ interrupted preparation goes on where it was.
 """
 
 import os
+import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +18,19 @@ from episodes.errors import EpisodesError
 from episodes.manifest import Manifest
 from episodes.prepare import building, checking, sourcing
 from episodes.prepare.building import Contents, Form
-from episodes.prepare.gathering import SpoolIsStale, gather
-from episodes.prepare.spool import Spool
+from episodes.prepare.decoding import Corrupt
+from episodes.prepare.gathering import gather
+from episodes.prepare.spool import Spool, SpoolIsStale
 from episodes.progress import Progress
 from episodes.readers import Record
 from episodes.recipe import NO_CROP, Recipe, recipe_for, suffix
 from episodes.store import Store
 from episodes.store.layout import FILE_NAME, belongs_to_store
-from episodes.store.placing import built_beside, exclusive
+from episodes.store.placing import built_beside, exclusive, put_back
 from episodes.store.shards import DEFAULT_SHARD_BYTES
+from episodes.version import installed_version
+
+ATTEMPTS = 3
 
 __all__ = ["Input", "prepare", "prepare_input", "store_name"]
 
@@ -45,7 +52,7 @@ class Input:
 
 def prepare(
     dataset: str | Manifest,
-    source: Path | None = None,
+    source: Path | str | None = None,
     *,
     variant: str | None = None,
     size: int | None = None,
@@ -79,6 +86,7 @@ def prepare(
     written.
     """
     facts = manifest.load(dataset) if isinstance(dataset, str) else dataset
+    source = None if source is None else Path(source)
     recipe = recipe_for(
         facts,
         size=size,
@@ -110,6 +118,7 @@ def prepare(
         recipe,
         Form(container, encoding, shard_bytes, threads or usable_cores()),
         find_input,
+        source=variant,
         partial=partial,
         skip_corrupt=skip_corrupt,
         out=out,
@@ -125,6 +134,7 @@ def prepare_input(
     form: Form,
     find_input: Callable[[], Input],
     *,
+    source: str | None = None,
     partial: bool = False,
     skip_corrupt: bool = False,
     out: Path | None = None,
@@ -133,21 +143,28 @@ def prepare_input(
     progress: Progress | None = None,
 ) -> Store:
     """As `prepare`, for an input that is found only if the store is not there yet."""
+    from filelock import FileLock
+
     target = out or places.stores(home) / store_name(facts, recipe, form, partial)
-    if target.exists() and not force:
-        return _already_prepared(target, facts, recipe, form)
-    found_input = find_input()
+    wanted = _Wanted(facts, recipe, form, source, partial, skip_corrupt)
     try:
-        with exclusive(target):
+        if not target.exists() and target.parent.is_dir():
+            put_back(target)
+        if target.exists() and not force:
+            return _already_prepared(target, wanted)
+        found_input = _found(find_input)
+        begun = target.name if out else store_name(facts, recipe)
+        spool = target.parent / f".{begun}{'-files' * (form.encoding != 'raw')}.spool"
+        with exclusive(target), FileLock(f"{spool}.lock"):
             if target.exists():
                 if not force:
-                    return _already_prepared(target, facts, recipe, form)
+                    return _already_prepared(target, wanted)
                 _refuse_other_folder(target)
-            _make(target, facts, recipe, form, found_input, partial, skip_corrupt, progress)
+            _make(target, facts, recipe, form, found_input, spool, partial, skip_corrupt, progress)
             return Store(target)
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         raise EpisodesError(
-            f"cannot write the store {target}: {error.strerror or error}: "
+            f"cannot write the store {target}: {getattr(error, 'strerror', None) or error}: "
             "free or choose another place (--out, EPISODES_HOME)"
         ) from None
 
@@ -167,63 +184,79 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _found(find_input: Callable[[], Input]) -> Input:
+    try:
+        return find_input()
+    except OSError as error:
+        raise EpisodesError(f"cannot read {error.filename}: {error.strerror or error}") from None
+
+
 def _make(
     target: Path,
     facts: Manifest,
     recipe: Recipe,
     form: Form,
     found_input: Input,
+    spool_folder: Path,
     partial: bool,
     skip_corrupt: bool,
     progress: Progress | None,
 ) -> None:
-    spool_folder = target.parent / f".{target.name}.spool"
     identity = {
         "manifest": facts.digest,
         "source": found_input.source,
         "recipe": asdict(recipe),
         "encoding": form.encoding,
+        "versions": [installed_version(), version("pillow")],
     }
     left_out = checking.left_out(facts, recipe)
-    while True:
+    for attempt in range(ATTEMPTS):
         with Spool(spool_folder, identity) as spool:
             try:
-                gathered = gather(
+                corrupt = gather(
                     found_input.records(),
                     spool,
+                    facts,
                     recipe,
-                    class_names=frozenset(facts.class_names),
-                    channels=facts.image.channels,
                     encoding=form.encoding,
                     threads=form.threads,
                     skip_corrupt=skip_corrupt,
                     left_out=left_out,
-                    expected=facts.images,
                     progress=progress,
                 )
+                contents = _checked(spool, corrupt, facts, recipe, found_input, partial)
+                with built_beside(target) as folder:
+                    building.build(
+                        folder, target.name, facts, recipe, form, contents, spool, progress
+                    )
             except SpoolIsStale:
                 spool.discard()
+                if attempt == ATTEMPTS - 1:
+                    raise EpisodesError(
+                        f"what was written to {spool_folder} is not what is read from it: "
+                        "the files that are read are changing, or the disk is failing"
+                    ) from None
                 continue
-            completeness = checking.check_counts(
-                gathered.found,
-                gathered.corrupt,
-                facts,
-                recipe,
-                partial=partial,
-                names_sha256=found_input.names_sha256,
-                advice=found_input.advice,
-            )
-            contents = Contents(
-                gathered.found,
-                gathered.corrupt,
-                completeness,
-                found_input.source,
-                found_input.files,
-            )
-            with built_beside(target) as folder:
-                building.build(folder, target.name, facts, recipe, form, contents, spool, progress)
             spool.discard()
             return
+
+
+def _checked(
+    spool: Spool,
+    corrupt: Sequence[Corrupt],
+    facts: Manifest,
+    recipe: Recipe,
+    found_input: Input,
+    partial: bool,
+) -> Contents:
+    sizes = Counter(spool.class_sizes())
+    sizes.update(image.class_name for image in corrupt)
+    completeness = checking.check_counts(sizes, facts, recipe, partial, found_input.advice)
+    expected = found_input.names_sha256
+    if expected and completeness.whole and not checking.left_out(facts, recipe):
+        names = [f"{image.class_name}/{image.image_id}" for image in corrupt]
+        checking.check_names(spool.names_sha256(names), expected, facts, found_input.advice)
+    return Contents(completeness, corrupt, found_input.source, found_input.files)
 
 
 def _refuse_other_folder(target: Path) -> None:
@@ -236,17 +269,40 @@ def _refuse_other_folder(target: Path) -> None:
             )
 
 
-def _already_prepared(target: Path, facts: Manifest, recipe: Recipe, form: Form) -> Store:
+@dataclass(frozen=True)
+class _Wanted:
+    """What a store must be to be taken for the one that was asked for."""
+
+    facts: Manifest
+    recipe: Recipe
+    form: Form
+    source: str | None
+    partial: bool
+    skip_corrupt: bool
+
+
+def _already_prepared(target: Path, wanted: _Wanted) -> Store:
     _refuse_other_folder(target)
     store = Store(target)
-    info = store.info
+    info, facts = store.info, wanted.facts
     made_as = (info.dataset, info.preprocessing, info.container, info.encoding)
-    if made_as != (facts.name, asdict(recipe), form.container, form.encoding):
+    if made_as != (
+        facts.name,
+        asdict(wanted.recipe),
+        wanted.form.container,
+        wanted.form.encoding,
+    ) or wanted.source not in (None, info.source):
         raise EpisodesError(
-            f"{target} holds {store.name} ({info.container}, {info.encoding}) made with "
-            f"{dict(info.preprocessing)}: choose another --out, or add --force to replace it"
+            f"{target} holds {store.name} ({info.container}, {info.encoding}) made from "
+            f"{info.source} with {dict(info.preprocessing)}: "
+            "choose another --out, or add --force to replace it"
         )
-    if info.version != facts.version or not _same_splits(store, facts, recipe):
+    if (info.partial and not wanted.partial) or (info.skipped and not wanted.skip_corrupt):
+        raise EpisodesError(
+            f"{target} holds {store.name}, which is not whole ({'; '.join(info.marks)}): "
+            "add --force to replace it, or ask for such a store (--partial, --skip-corrupt)"
+        )
+    if info.version != facts.version or not _same_splits(store, facts, wanted.recipe):
         raise EpisodesError(
             f"{target} was made from an earlier manifest of {facts.name}, whose splits differ: "
             "add --force to replace it"

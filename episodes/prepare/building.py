@@ -1,7 +1,7 @@
 """From a whole spool to a store: rows in class order and natural order, shards, description."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from episodes.manifest import Manifest
 from episodes.prepare.card import write_card
 from episodes.prepare.checking import Completeness, verified
 from episodes.prepare.decoding import Corrupt
-from episodes.prepare.gathering import Found
 from episodes.prepare.spool import Entry, Spool
 from episodes.progress import Progress
 from episodes.recipe import Recipe
@@ -50,11 +49,10 @@ class Form:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a store is made of: the rows found, and what is known about them."""
+    """What a store is made of beside its rows: where they came from, and what is missing."""
 
-    found: Found
-    corrupt: Sequence[Corrupt]
     completeness: Completeness
+    corrupt: Sequence[Corrupt]
     source: str
     files: Sequence[Mapping[str, Any]]
 
@@ -70,17 +68,16 @@ def build(
     progress: Progress | None,
 ) -> None:
     """Write the store `name` into the empty `folder` from the rows of `spool`."""
-    present = [index for index, cls in enumerate(facts.class_names) if contents.found.get(cls)]
+    found = spool.class_sizes()
+    present = [index for index, cls in enumerate(facts.class_names) if cls in found]
     copies = QUARTER_TURNS if recipe.rotations else 1
     class_names = [
         facts.class_names[index] + (f"/rot{90 * turn:03d}" if recipe.rotations else "")
         for index in present
         for turn in range(copies)
     ]
-    sizes = [
-        len(contents.found[facts.class_names[index]]) for index in present for _ in range(copies)
-    ]
-    shape = _common_shape(spool, contents.found)
+    sizes = [found[facts.class_names[index]] for index in present for _ in range(copies)]
+    shape = spool.common_shape()
     shards = writer(
         folder,
         form.container,
@@ -96,8 +93,9 @@ def build(
     for class_id, class_name in enumerate(class_names):
         digest.start_class(class_name)
         cls, turn = facts.class_names[present[class_id // copies]], class_id % copies
-        for ids, entries in _rows_in_order(spool, cls, contents.found[cls]):
-            if form.encoding == "raw" and shape is not None:
+        for entries in _in_order(spool.entries(cls)):
+            ids = [entry.image_id for entry in entries]
+            if form.encoding == "raw":
                 turned = np.rot90(spool.pixels_of(entries), turn, axes=(1, 2))
                 pixels = np.ascontiguousarray(turned)
                 digest.add_rows(ids, pixels)
@@ -175,27 +173,18 @@ def natural_order(name: str) -> tuple[list[tuple[int, int, str]], str]:
     return parts, name
 
 
-def _rows_in_order(
-    spool: Spool, class_name: str, ids: Sequence[str]
-) -> Iterator[tuple[list[str], list[Entry]]]:
-    """The rows of a class in natural order, a bounded number of bytes at once."""
-    some: list[str] = []
-    entries: list[Entry] = []
+def _in_order(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The rows of a class in natural order of their ids, a bounded number of bytes at once."""
+    some: list[Entry] = []
     waiting = 0
-    for image_id in sorted(ids, key=natural_order):
-        some.append(image_id)
-        entries.append(spool.entries[class_name, image_id])
-        waiting += entries[-1].length
+    for entry in sorted(entries, key=lambda entry: natural_order(entry.image_id)):
+        some.append(entry)
+        waiting += entry.length
         if len(some) == ROWS_AT_ONCE or waiting >= BYTES_AT_ONCE:
-            yield some, entries
-            some, entries, waiting = [], [], 0
+            yield some
+            some, waiting = [], 0
     if some:
-        yield some, entries
-
-
-def _common_shape(spool: Spool, found: Found) -> tuple[int, int, int] | None:
-    shapes = {spool.entries[cls, image_id].shape for cls, ids in found.items() for image_id in ids}
-    return shapes.pop() if len(shapes) == 1 else None
+        yield some
 
 
 def _missing(completeness: Completeness) -> dict[str, int]:

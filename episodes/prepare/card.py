@@ -38,10 +38,11 @@ def _lines(info: StoreInfo, facts: Manifest) -> Iterator[str]:
     yield from ("", "Counts are classes.", "", "## Preprocessing", "")
     for key, value in info.preprocessing.items():
         yield f"- {key}: {'own' if value is None else value}"
-    yield f"- pixels: uint8, {_colours(info.channels)}, decoded and resized by Pillow"
+    by = "OpenCV" if "cv2" in str(info.preprocessing.get("resize")) else "Pillow"
+    yield f"- pixels: uint8, {_colours(info.channels)}, decoded by Pillow, resized by {by}"
     yield from ("", "## How it was built", "")
     yield f"- By fewshot-episodes {info.tool_version}, in the {info.container} format"
-    yield f"- Images are kept {'as pixels' if info.encoding == 'raw' else 'in their own files'}"
+    yield f"- Images are kept {'as pixels' if info.encoding == 'raw' else 'as image files'}"
     yield f"- Content digest: `{info.content_digest}`"
     yield f"- Verified: {info.verified}"
     for skipped in info.skipped:

@@ -1,16 +1,15 @@
 """What was found against what the manifest says: names, counts, and the pixels where witnessed."""
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from episodes.errors import EpisodesError
 from episodes.manifest import Manifest
-from episodes.prepare.decoding import Corrupt
-from episodes.prepare.gathering import Found
 from episodes.recipe import Recipe
 
 NAMED_CLASSES = 3
+
+ClassSizes = Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -30,43 +29,28 @@ class Completeness:
 
 def left_out(facts: Manifest, recipe: Recipe) -> frozenset[str]:
     """The images, CLASS/ID, that the recipe leaves out."""
-    return (
-        frozenset(facts.twins.images) if facts.twins and recipe.twins == "dropped" else frozenset()
-    )
-
-
-def completeness(
-    found: Found, corrupt: list[Corrupt], facts: Manifest, recipe: Recipe
-) -> Completeness:
-    """How much of the dataset is there; images that were skipped as corrupt count as there."""
-    present = sum(map(len, found.values())) + len(corrupt)
-    classes = found.keys() | {image.class_name for image in corrupt}
-    expected = facts.images - len(left_out(facts, recipe))
-    return Completeness(present, expected, len(classes), len(facts.class_names))
+    if facts.twins is None or recipe.twins == "kept":
+        return frozenset()
+    return frozenset(facts.twins.images)
 
 
 def check_counts(
-    found: Found,
-    corrupt: list[Corrupt],
-    facts: Manifest,
-    recipe: Recipe,
-    *,
-    partial: bool,
-    names_sha256: str | None,
-    advice: str,
+    sizes: ClassSizes, facts: Manifest, recipe: Recipe, partial: bool, advice: str
 ) -> Completeness:
-    """Compare what was found with the manifest's counts, and its names with their hash if known.
+    """Compare the images found of each class, corrupt ones too, with the manifest's counts.
 
     `advice` says where to get what is missing. Raises EpisodesError that says what is missing,
     unless `partial`, and always where there is nothing, or more than there should be.
     """
-    how_much = completeness(found, corrupt, facts, recipe)
-    if not found:
+    expected_images = facts.images - len(left_out(facts, recipe))
+    how_much = Completeness(
+        sum(sizes.values()), expected_images, len(sizes), len(facts.class_names)
+    )
+    if not sizes:
         raise EpisodesError(f"no image of {facts.name} was found: {advice}")
-    sizes = _sizes(found, corrupt)
     differing = [
         (name, sizes.get(name, 0), expected)
-        for name, expected in _expected_images(facts, recipe).items()
+        for name, expected in _expected_sizes(facts, recipe).items()
         if sizes.get(name, 0) != expected and (expected is not None or name not in sizes)
     ]
     too_many = [entry for entry in differing if entry[2] is not None and entry[1] > entry[2]]
@@ -80,9 +64,17 @@ def check_counts(
             "or add --partial to make a store of what is there"
         )
     if how_much.whole and not left_out(facts, recipe):
-        _check_split_counts(sizes, facts, advice)
-        _check_names(found, corrupt, facts, names_sha256, advice)
+        _check_split_sizes(sizes, facts, advice)
     return how_much
+
+
+def check_names(found: str, expected: str, facts: Manifest, advice: str) -> None:
+    """Compare the hash of all names with the expected one; raises EpisodesError."""
+    if found != expected:
+        raise EpisodesError(
+            f"{facts.name} has images of other names than it should (hash {found[:12]}…; "
+            f"expected {expected[:12]}…): {advice}"
+        )
 
 
 def verified(facts: Manifest, recipe: Recipe, source: str, whole: bool, digest: str) -> str:
@@ -103,23 +95,16 @@ def verified(facts: Manifest, recipe: Recipe, source: str, whole: bool, digest: 
     return "names and counts; no pixel digest was witnessed for this preparation"
 
 
-def _sizes(found: Found, corrupt: list[Corrupt]) -> dict[str, int]:
-    sizes = {name: len(ids) for name, ids in found.items()}
-    for image in corrupt:
-        sizes[image.class_name] = sizes.get(image.class_name, 0) + 1
-    return sizes
-
-
-def _expected_images(facts: Manifest, recipe: Recipe) -> dict[str, int | None]:
+def _expected_sizes(facts: Manifest, recipe: Recipe) -> dict[str, int | None]:
     expected = dict(zip(facts.class_names, facts.class_images, strict=True))
     for image in left_out(facts, recipe):
         name = image.rpartition("/")[0]
-        if expected[name] is not None:
-            expected[name] -= 1  # type: ignore[operator]
+        count = expected[name]
+        expected[name] = None if count is None else count - 1
     return expected
 
 
-def _check_split_counts(sizes: dict[str, int], facts: Manifest, advice: str) -> None:
+def _check_split_sizes(sizes: ClassSizes, facts: Manifest, advice: str) -> None:
     for scheme in facts.schemes.values():
         for part, expected in (scheme.images or {}).items():
             count = sum(sizes[facts.class_names[index]] for index in scheme.classes[part])
@@ -128,21 +113,6 @@ def _check_split_counts(sizes: dict[str, int], facts: Manifest, advice: str) -> 
                     f"{facts.name} has {count:,} images in {scheme.name}.{part}; "
                     f"expected {expected:,}: {advice}"
                 )
-
-
-def _check_names(
-    found: Found, corrupt: list[Corrupt], facts: Manifest, expected: str | None, advice: str
-) -> None:
-    if expected is None:
-        return
-    names = [f"{name}/{image_id}" for name, ids in found.items() for image_id in ids]
-    names += [f"{image.class_name}/{image.image_id}" for image in corrupt]
-    sha256 = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
-    if sha256 != expected:
-        raise EpisodesError(
-            f"{facts.name} has images of other names than it should (hash {sha256[:12]}…; "
-            f"expected {expected[:12]}…): {advice}"
-        )
 
 
 def _found_line(facts: Manifest, found: Completeness) -> str:

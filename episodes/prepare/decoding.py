@@ -4,6 +4,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -45,10 +46,10 @@ class Corrupt:
 
 
 def fingerprint(record: Record) -> str:
-    """A short hash of the record's image and box."""
+    """A short hash of all that the record's row is made from."""
     content = hashlib.blake2b(digest_size=FINGERPRINT_BYTES)
     content.update(record.image if isinstance(record.image, bytes) else record.image.tobytes())
-    content.update(repr(record.box).encode())
+    content.update(repr((record.box, record.inverted)).encode())
     return content.hexdigest()
 
 
@@ -63,10 +64,11 @@ def made_rows(
 
     At most a few groups of records are under way, each of at most 32 records or about 8 MiB.
     """
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+    groups = _groups(records)
+    with closing(groups), ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         ahead: deque[Future[list[Row | Corrupt]]] = deque()
         try:
-            for group in _groups(records):
+            for group in groups:
                 ahead.append(pool.submit(_rows_of, group, recipe, channels, encoding))
                 if len(ahead) > 2 * threads:
                     yield from ahead.popleft().result()
@@ -122,8 +124,10 @@ def _row_of(
 
 def _pixels(record: Record, name: str, channels: int) -> np.ndarray:
     if isinstance(record.image, bytes):
-        return images.decode(record.image, name, channels)
-    return images.as_channels(record.image, channels)
+        pixels = images.decode(record.image, name, channels)
+    else:
+        pixels = images.as_channels(record.image, channels)
+    return np.uint8(255) - pixels if record.inverted else pixels
 
 
 def _box(record: Record, name: str) -> tuple[int, int, int, int]:
@@ -133,5 +137,7 @@ def _box(record: Record, name: str) -> tuple[int, int, int, int]:
 
 
 def _encoded(record: Record, pixels: np.ndarray) -> bytes:
-    """The record's own file, or a lossless one of an image that came as pixels."""
-    return record.image if isinstance(record.image, bytes) else images.encode_png(pixels)
+    """The record's own file, or a lossless one of an image that came as pixels or inverted."""
+    if isinstance(record.image, bytes) and not record.inverted:
+        return record.image
+    return images.encode_png(pixels)

@@ -1,12 +1,12 @@
 """Where a preparation's files come from: the folder that was given, or what is fetched."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from episodes import download, places, readers
-from episodes.archive import file_sha256
+from episodes.download.checks import checksums
 from episodes.errors import EpisodesError, UsageError, unknown_name
 from episodes.manifest import Manifest, Source, SourceFile
 from episodes.progress import Progress
@@ -56,7 +56,13 @@ def fetched_source(
     candidates = [named_source(facts, variant)] if variant else list(facts.sources)
     for source in candidates:
         folder = _downloads(facts, source, home)
-        if source.files and folder.is_dir() and readers.is_there(source, folder, crop):
+        needed = replace(source, files=source.files_for(crop))
+        if (
+            source.files
+            and folder.is_dir()
+            and readers.is_there(source, folder, crop)
+            and (readers.has_no_fixed_names(source) or not download.missing(needed, folder))
+        ):
             return source, folder
     source = named_source(facts, variant) if variant else facts.fetched_source
     folder = _downloads(facts, source, home)
@@ -81,16 +87,17 @@ def described_files(source: Source, folder: Path, crop: str) -> Iterator[dict[st
     """
     for file in source.files_for(crop):
         path = folder / file.name
-        sha256 = None
+        sums = {}
         if path.is_file() and path.stat().st_size <= LARGEST_HASHED_FILE:
-            sha256 = file_sha256(path)
-        original = _is_original(file, path, sha256)
+            sums = checksums(path, ("sha256", *(["md5"] if file.md5 else [])))
+        original = _is_original(file, path, sums)
         if original is False and path.is_file() and path.stat().st_size == file.bytes:
             raise EpisodesError(
                 f"{path} is damaged: it has the original's size, but the SHA-256 "
-                f"{str(sha256)[:12]}…; expected {str(file.sha256)[:12]}…: fetch it again"
+                f"{sums['sha256'][:12]}…; expected {str(file.sha256 or file.md5)[:12]}…: "
+                "fetch it again"
             )
-        yield {"file": file.name, "sha256": sha256, "original": original}
+        yield {"file": file.name, "sha256": sums.get("sha256"), "original": original}
 
 
 def advice(source: Source, crop: str) -> str:
@@ -100,14 +107,17 @@ def advice(source: Source, crop: str) -> str:
     return f"get {', '.join(file.name for file in files)} whole ({', '.join(pages)})"
 
 
-def _is_original(file: SourceFile, path: Path, sha256: str | None) -> bool | None:
+def _is_original(file: SourceFile, path: Path, sums: Mapping[str, str]) -> bool | None:
     if not path.is_file():
         return False
     if file.bytes is not None and path.stat().st_size != file.bytes:
         return False
-    if file.sha256 is None or sha256 is None:
-        return None
-    return sha256 == file.sha256
+    compared = [
+        sums[name] == published
+        for name, published in (("sha256", file.sha256), ("md5", file.md5))
+        if published is not None and name in sums
+    ]
+    return all(compared) if compared else None
 
 
 def _downloads(facts: Manifest, source: Source, home: Path | None) -> Path:
@@ -117,7 +127,8 @@ def _downloads(facts: Manifest, source: Source, home: Path | None) -> Path:
 def _folder_around(given: Path, sources: list[Source]) -> Path:
     files = [file for source in sources for file in source.files]
     if given.is_file():
-        if given.name not in {file.name for file in files}:
+        named = given.name in {file.name for file in files}
+        if not named and not any(map(readers.has_no_fixed_names, sources)):
             raise UsageError(f"{given} is none of the files: expected {_wanted(sources)}")
         return given.parent
     if given.name in {file.extracted for file in files} and given.is_dir():

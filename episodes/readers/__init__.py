@@ -13,6 +13,7 @@ from types import ModuleType
 
 import numpy as np
 
+from episodes.download import page_of
 from episodes.errors import EpisodesError, UsageError
 from episodes.manifest import Manifest, Source, SourceFile
 
@@ -24,13 +25,15 @@ class Record:
     """One image as it was found: its class, its id inside the class, and the image itself.
 
     `image` is the encoded file, or uint8 pixels [H, W] or [H, W, C]; `box` is the object's (left,
-    upper, right, lower) in pixels, where it was asked for.
+    upper, right, lower) in pixels, where it was asked for; an `inverted` image is to be turned into
+    its negative.
     """
 
     class_name: str
     image_id: str
     image: bytes | np.ndarray
     box: Box | None = None
+    inverted: bool = False
 
 
 Reader = Callable[[Manifest, Source, Path, bool], Iterator[Record]]
@@ -50,6 +53,11 @@ def is_there(source: Source, folder: Path, crop: str = "none") -> bool:
     return all(find(file, folder) is not None for file in source.files_for(crop))
 
 
+def has_no_fixed_names(source: Source) -> bool:
+    """Whether the source's reader takes its files under any name."""
+    return hasattr(_module(source), "is_there")
+
+
 def find(file: SourceFile, folder: Path) -> Path | None:
     """`file` in `folder`, or else the folder that it extracts to; None where neither is there."""
     archive = folder / file.name
@@ -66,10 +74,9 @@ def locate(file: SourceFile, folder: Path) -> Path:
         raise UsageError(f"{folder} is not a folder; expected the folder that holds {file.name}")
     if (found := find(file, folder)) is None:
         extracted = f" nor the folder {file.extracted}" if file.extracted else ""
-        size = f" ({file.bytes} bytes)" if file.bytes is not None else ""
         raise EpisodesError(
             f"{folder} holds {'neither' if extracted else 'no'} {file.name}{extracted}: "
-            f"fetch {file.urls[0]}{size} into it"
+            f"fetch {page_of(file)} into it"
         )
     return found
 

@@ -26,6 +26,13 @@ def exclusive(target: Path) -> Iterator[None]:
         yield
 
 
+def put_back(target: Path) -> None:
+    """Put back what was at `target` where its replacement was killed before it took the place."""
+    if _left_behind(target, "old"):
+        with exclusive(target):
+            pass
+
+
 @contextmanager
 def built_beside(target: Path) -> Iterator[Path]:
     """An empty folder that takes the place of `target` when the block ends without an error."""

@@ -11,7 +11,7 @@ from episodes.store.hdf5 import EncodedHdf5Writer, RawHdf5Writer
 from episodes.store.layout import CONTAINERS, ENCODINGS, ShardInfo
 from episodes.store.webdataset import TarWriter
 
-DEFAULT_SHARD_BYTES = 256 << 20
+DEFAULT_SHARD_BYTES = 10**9
 
 
 class ShardWriter(Protocol):

@@ -141,6 +141,27 @@ def test_an_image_that_changed_since_is_not_taken_from_the_spool(
     assert store.digest == tiny_store.digest
 
 
+def test_a_spool_that_was_damaged_meanwhile_is_begun_again(
+    tiny: Tiny, tiny_store: Store, tmp_path: Path
+) -> None:
+    with pytest.raises(Interrupted):
+        make(tiny, tmp_path, records_of(tiny, stop_after=300))
+    rows = tmp_path / "stores" / ".tiny.spool" / "rows"
+    data = bytearray(rows.read_bytes())
+    data[5000] ^= 0xFF
+    rows.write_bytes(bytes(data))
+    facts = tiny.manifest
+    store = prepare_input(
+        facts,
+        recipe_for(facts),
+        Form(),
+        lambda: Input("archives", lambda: records_of(tiny)),
+        home=tmp_path,
+    )
+    assert store.digest == tiny_store.digest
+    store.verify(deep=True)
+
+
 def test_an_image_that_comes_twice_is_told(tiny: Tiny, tmp_path: Path) -> None:
     def twice() -> Iterator[Record]:
         yield from records_of(tiny)

@@ -27,9 +27,9 @@ def contact_sheet(stream: Stream, index: int) -> "Image.Image":
     store = stream.stores[episode.source]
     scale = -(-LEAST_EDGE // store.image_shape[0])
     edge = store.image_shape[0] * scale
-    support_width = spec.shot * (edge + GAP)
+    support_width = int(spec.support_counts.max()) * (edge + GAP)
     query_left = MARGIN + LABEL_WIDTH + support_width + MARGIN
-    width = query_left + spec.query * (edge + GAP) + MARGIN
+    width = query_left + int(spec.query_counts.max()) * (edge + GAP) + MARGIN
     top = MARGIN + 3 * TEXT_HEIGHT
     row_height = edge + 2 * GAP
     sheet = Image.new("RGB", (width, top + spec.way * row_height + MARGIN), BACKGROUND)
@@ -44,16 +44,18 @@ def contact_sheet(stream: Stream, index: int) -> "Image.Image":
     draw.text((MARGIN + LABEL_WIDTH, MARGIN + 2 * TEXT_HEIGHT - 4), "support", SUPPORT_FRAME, font)
     draw.text((query_left, MARGIN + 2 * TEXT_HEIGHT - 4), "query", QUERY_FRAME, font)
 
-    support = episode.support_images.reshape(spec.way, spec.shot, *store.image_shape)
-    query = episode.query_images.reshape(spec.way, spec.query, *store.image_shape)
     for label, class_id in enumerate(episode.class_ids):
         row_top = top + label * row_height
         name = store.class_names[class_id]
         for line, text in enumerate(_wrapped(f"{label}: {name}")):
             draw.text((MARGIN, row_top + line * TEXT_HEIGHT), text, INK, font)
         for images, left, frame in (
-            (support[label], MARGIN + LABEL_WIDTH, SUPPORT_FRAME),
-            (query[label], query_left, QUERY_FRAME),
+            (
+                episode.support_images[episode.support_labels == label],
+                MARGIN + LABEL_WIDTH,
+                SUPPORT_FRAME,
+            ),
+            (episode.query_images[episode.query_labels == label], query_left, QUERY_FRAME),
         ):
             for column, image in enumerate(images):
                 corner = (left + column * (edge + GAP), row_top)

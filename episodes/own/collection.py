@@ -118,4 +118,4 @@ def _checked(text: str, what: str, where: str) -> str:
 
 def mark_of(path: Path) -> str:
     """The mark of the image file at `path`."""
-    return hashlib.blake2b(read_file(path), digest_size=MARK_BYTES).hexdigest()
+    return hashlib.blake2b(read_file(str(path)), digest_size=MARK_BYTES).hexdigest()

@@ -12,6 +12,9 @@ PLAN_VERSION = "plan/1"
 WORDS_PER_BLOCK = 4
 LOW_32_BITS = np.uint64(0xFFFFFFFF)
 SHIFT_32 = np.uint64(32)
+WORDS_PER_JUMP = 600  # moving the counter takes as long as drawing about so many words
+PAIRS_AT_ONCE = 2**18
+FEW_ROWS = 8
 
 
 def plan_key(seed: int, split: str, spec: str) -> int:
@@ -20,42 +23,92 @@ def plan_key(seed: int, split: str, spec: str) -> int:
     return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:16], "little")
 
 
-def episode_words(key: int, start: int, count: int, words: int) -> np.ndarray:
-    """uint64 [count, words]: the random words of episodes start .. start + count - 1.
+def episode_words(key: int, start: int, count: int, words: int, step: int = 1) -> np.ndarray:
+    """uint64 [count, words]: the random words of episodes start, start + step, start + 2 step, ...
 
     Every episode owns a whole number of Philox blocks of four words, so that the position of
-    episode `start` is a product and consecutive episodes are one raw draw.
+    episode `start` is a product, and consecutive episodes are one raw draw. Episodes that are left
+    out are drawn and dropped where they are few words, jumped over where they are many.
     """
     blocks = -(-words // WORDS_PER_BLOCK)
-    philox = np.random.Philox(key=key, counter=start * blocks)
-    raw = philox.random_raw(count * blocks * WORDS_PER_BLOCK)
-    return raw.reshape(count, blocks * WORDS_PER_BLOCK)[:, :words]
+    width = blocks * WORDS_PER_BLOCK
+    philox = np.random.Philox(key=key, counter=int(start) * blocks)
+    if (step - 1) * width <= WORDS_PER_JUMP:
+        return philox.random_raw(count * step * width).reshape(count, step * width)[:, :words]
+    drawn = np.empty((count, width), np.uint64)
+    for row in drawn:
+        row[:] = philox.random_raw(width)
+        philox.advance((step - 1) * blocks)
+    return drawn[:, :words]
 
 
 def below(words: np.ndarray, bounds: np.ndarray | np.uint64) -> np.ndarray:
     """floor(words * bounds / 2**64): uint64 words to uniform integers below `bounds` < 2**32."""
-    high = (words >> SHIFT_32) * bounds
-    low = (words & LOW_32_BITS) * bounds
-    return (high + (low >> SHIFT_32)) >> SHIFT_32
+    high = words >> SHIFT_32
+    high *= bounds
+    low = words & LOW_32_BITS
+    low *= bounds
+    low >>= SHIFT_32
+    high += low
+    high >>= SHIFT_32
+    return high
 
 
 def partial_shuffle(words: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """The first k entries of a Fisher-Yates shuffle of range(sizes), for each of n rows.
 
-    `words` is uint64 [k, n], `sizes` uint64 [n] with sizes >= k; the result is int64 [k, n]. Step t
-    swaps position t with a position drawn from t .. size - 1; instead of the whole range only the
-    k positions that were swapped are kept, so that memory does not grow with the sizes.
+    `words` is uint64 [n, k], `sizes` integers [n] with k <= sizes < 2**32; the result is unsigned
+    [n, k]. Step t swaps place t with a place drawn from t .. size - 1. The deck holds only the
+    places that are touched, the first k and those drawn, so that it does not grow with the sizes.
     """
-    steps, rows = words.shape
-    drawn = np.empty((steps, rows), np.uint64)
-    moved = np.empty((steps, rows), np.uint64)
-    chosen = np.empty((steps, rows), np.int64)
-    for step in range(steps):
-        at = np.uint64(step)
-        position = at + below(words[step], sizes - at)
-        here, there = np.full(rows, at), position.copy()
-        for earlier in range(step):
-            np.copyto(here, moved[earlier], where=drawn[earlier] == at)
-            np.copyto(there, moved[earlier], where=drawn[earlier] == position)
-        drawn[step], moved[step], chosen[step] = position, here, there
+    rows, steps = words.shape
+    if rows <= FEW_ROWS:
+        shuffled = map(_shuffle_one, words.tolist(), sizes.tolist())
+        return np.array(list(shuffled), np.uint32).reshape(rows, steps)
+    places, drawn = _touched_places(words, sizes.astype(np.uint64))
+    deck = np.empty((2 * steps, rows), drawn.dtype)
+    deck[:steps] = np.arange(steps)[:, np.newaxis]
+    deck[steps:] = drawn[::-1]
+    cards = deck.reshape(-1)
+    at = places.astype(np.intp)
+    at *= rows
+    at += np.arange(rows)
+    chosen = np.empty_like(drawn)
+    for step, card in enumerate(at):
+        chosen[step] = cards[card]
+        cards[card] = deck[step]
+    return chosen.T
+
+
+def _shuffle_one(words: list[int], size: int) -> list[int]:
+    """One row in plain Python, which for a few rows is quicker than arrays."""
+    deck: dict[int, int] = {}
+    chosen = []
+    for step, word in enumerate(words):
+        place = step + (word * (size - step) >> 64)
+        chosen.append(deck.get(place, place))
+        deck[place] = deck.get(step, step)
     return chosen
+
+
+def _touched_places(words: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[k, n] twice: the places in the small deck that the steps swap with, and in the whole one.
+
+    A place below k is its own; another one is 2k - 1 - t, where t is the first step that drew it.
+    """
+    rows, steps = words.shape
+    small = np.min_scalar_type(int(sizes.max(initial=1)))
+    offsets = below(words, sizes[:, np.newaxis] - np.arange(steps, dtype=np.uint64))
+    drawn = np.ascontiguousarray(offsets.astype(small).T)
+    drawn += np.arange(steps, dtype=small)[:, np.newaxis]
+
+    tail = np.arange(2 * steps - 1, steps - 1, -1)
+    tail = tail.astype(np.min_scalar_type(2 * steps))[:, np.newaxis]
+    places = np.empty((steps, rows), tail.dtype)
+    block = max(1, PAIRS_AT_ONCE // max(1, steps * rows))
+    for first in range(0, steps, block):
+        end = min(first + block, steps)
+        same = drawn[first:end, np.newaxis] == drawn[:end]
+        np.max(same.view(np.uint8) * tail[:end], axis=1, out=places[first:end])
+    np.copyto(places, drawn, where=drawn < steps, casting="unsafe")
+    return places, drawn

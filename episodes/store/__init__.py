@@ -134,19 +134,26 @@ class Store:
         return self.info.training
 
     def split_name(self, split: str) -> str:
-        """The full name, SCHEME.PART, of `split`, which may leave the scheme out."""
-        scheme, _, part = split.rpartition(".")
-        scheme = scheme or self.default_scheme
+        """The full name, SCHEME.PART, of `split`, which may leave the scheme out.
+
+        PART is train, val or test, or a union such as train+val.
+        """
+        scheme, _, union = split.rpartition(".")
+        scheme, parts = scheme or self.default_scheme, union.split("+")
         if scheme not in self.info.splits:
             raise unknown_name(f"split scheme of {self.name}", scheme, self.info.splits)
-        if part not in PARTS:
-            raise unknown_name(f"split of {self.name}", split, PARTS)
-        return f"{scheme}.{part}"
+        for part in parts:
+            if part not in PARTS:
+                raise unknown_name(f"split of {self.name}", part, PARTS)
+        if len(set(parts)) < len(parts):
+            raise UsageError(f"the split {split!r} of {self.name} names a part twice")
+        return f"{scheme}.{'+'.join(sorted(parts, key=PARTS.index))}"
 
     def split_classes(self, split: str) -> np.ndarray:
-        """int64 [n]: the class ids of `split` ([SCHEME.]train, val or test), in class order."""
-        scheme, _, part = self.split_name(split).rpartition(".")
-        return np.array(self.info.splits[scheme][part], np.int64)
+        """int64 [n]: the class ids of `split`, as for `split_name`, in class order."""
+        scheme, _, union = self.split_name(split).rpartition(".")
+        ids = [self.info.splits[scheme][part] for part in union.split("+")]
+        return np.sort(np.array([index for part in ids for index in part], np.int64))
 
     def images(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The images of the int64 `rows` [n], uint8 [n, H, W, C], into `out` where given.
@@ -197,8 +204,8 @@ class Store:
         self,
         split: str = "train",
         way: int = 5,
-        shot: int = 1,
-        query: int = 15,
+        shot: int | Sequence[int] = 1,
+        query: int | Sequence[int] = 15,
         seed: int = 1,
         class_pool: Sequence[str] | None = None,
     ) -> "Stream":

@@ -1,6 +1,7 @@
 """Rows of a store by number, from shards of every format."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +72,8 @@ class Rows:
         if out is None:
             assert self._image_shape is not None
             out = np.empty((len(rows), *self._image_shape), np.uint8)
-        for shard, chosen, local_rows in self._by_shard(rows):
-            out[chosen] = shard.gather(local_rows)
+        for shard, first, last, local_rows in self._runs(rows):
+            shard.gather(local_rows, out[first:last])
         return out
 
     def encoded(self, row: int) -> bytes:
@@ -95,6 +96,18 @@ class Rows:
         for index in np.unique(owner):
             chosen = np.flatnonzero(owner == index)
             yield self._shards[index], chosen, rows[chosen] - self._starts[index]
+
+    def _runs(self, rows: np.ndarray) -> Iterator[tuple[Shard, int, int, np.ndarray]]:
+        """Runs of `rows` that lie in one shard: from where to where, and their rows in it.
+
+        A run is gathered straight into its place; classes come in runs.
+        """
+        owners = np.searchsorted(self._starts, rows, side="right") - 1
+        changes = (np.flatnonzero(np.diff(owners)) + 1).tolist()
+        for first, last in pairwise([0, *changes, len(rows)]):
+            if first < last:
+                owner = int(owners[first])
+                yield self._shards[owner], first, last, rows[first:last] - self._starts[owner]
 
     def _refuse_absent(self, rows: np.ndarray) -> None:
         if len(rows) and not (rows.min() >= 0 and rows.max() < self._starts[-1]):

@@ -154,5 +154,5 @@ def test_indices_have_bounds(stream: Stream) -> None:
     for index in (-1, 2**63 - 1, 10**30):
         with pytest.raises(UsageError, match="indices are 0 to 2[*][*]63 - 2"):
             stream[index]
-    with pytest.raises(UsageError, match="must both be 1 or more"):
+    with pytest.raises(UsageError, match="expected 1 or more, and 0 or more"):
         next(stream.batches(0))

@@ -65,7 +65,7 @@ def test_without_a_split_it_is_the_parts_that_have_classes(tmp_path: Path) -> No
     parts = to_hf(store)
     assert isinstance(parts, datasets.DatasetDict) and list(parts) == ["train", "test"]
     check(parts["train"], store, [0, 3])
-    check(parts["test"], store, [4, 1])
+    check(parts["test"], store, [1, 4])
     assert parts["train"][0]["image"].mode == "L"
     assert str(parts["test"].split) == "test"
 

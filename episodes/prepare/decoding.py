@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def made_rows(
     channels: int,
     encoding: str,
     threads: int,
-) -> Iterator[Row | Corrupt]:
+) -> Generator[Row | Corrupt]:
     """The rows of (record, fingerprint) pairs, in their order, made by `threads` threads.
 
     At most a few groups of records are under way, each of at most 32 records or about 8 MiB.
@@ -79,7 +79,7 @@ def made_rows(
                 future.cancel()
 
 
-def _groups(records: Iterable[tuple[Record, str]]) -> Iterator[list[tuple[Record, str]]]:
+def _groups(records: Iterable[tuple[Record, str]]) -> Generator[list[tuple[Record, str]]]:
     group: list[tuple[Record, str]] = []
     size = 0
     for record, mark in records:

@@ -97,7 +97,7 @@ def _touched_places(words: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, n
     A place below k is its own; another one is 2k - 1 - t, where t is the first step that drew it.
     """
     rows, steps = words.shape
-    small = np.min_scalar_type(int(sizes.max(initial=1)))
+    small = np.min_scalar_type(int(sizes.max()))
     offsets = below(words, sizes[:, np.newaxis] - np.arange(steps, dtype=np.uint64))
     drawn = np.ascontiguousarray(offsets.astype(small).T)
     drawn += np.arange(steps, dtype=small)[:, np.newaxis]
@@ -105,7 +105,7 @@ def _touched_places(words: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, n
     tail = np.arange(2 * steps - 1, steps - 1, -1)
     tail = tail.astype(np.min_scalar_type(2 * steps))[:, np.newaxis]
     places = np.empty((steps, rows), tail.dtype)
-    block = max(1, PAIRS_AT_ONCE // max(1, steps * rows))
+    block = max(1, PAIRS_AT_ONCE // (steps * rows))
     for first in range(0, steps, block):
         end = min(first + block, steps)
         same = drawn[first:end, np.newaxis] == drawn[:end]

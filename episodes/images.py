@@ -35,7 +35,9 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            pixels = np.asarray(_eight_bit(image).convert(MODES[channels]))
+            levels = _eight_bit(image)
+            mode = MODES[channels]
+            pixels = np.asarray(levels if levels.mode == mode else levels.convert(mode))
     except UnidentifiedImageError:
         raise EpisodesError(f"the image {name} does not decode (of no known format)") from None
     except Exception as error:  # Pillow's plug-ins let everything through on damaged files

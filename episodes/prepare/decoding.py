@@ -117,7 +117,7 @@ def _row_of(
         image_id=record.image_id,
         data=pixels if encoding == "raw" else _encoded(record, pixels),
         shape=(height, width, depth),
-        sha256=hashlib.sha256(pixels.tobytes()).digest(),
+        sha256=hashlib.sha256(np.ascontiguousarray(pixels).data).digest(),
         fingerprint=mark,
     )
 

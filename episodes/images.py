@@ -153,7 +153,9 @@ def _eight_bit(image: "Image") -> "Image":
     levels = np.asarray(image).astype(np.int64)
     if levels.min() < 0 or levels.max() > 0xFFFF:
         raise ValueError("its levels are outside of 16 bits")
-    return Image.fromarray((levels >> 8).astype(np.uint8))
+    # Files of 32-bit levels hold 8-bit ones as often as 16-bit ones: their largest level tells.
+    shift = 0 if image.mode == "I" and levels.max() <= 0xFF else 8
+    return Image.fromarray((levels >> shift).astype(np.uint8))
 
 
 def _one_line(error: Exception) -> str:

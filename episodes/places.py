@@ -14,12 +14,15 @@ def home() -> Path:
         except RuntimeError:
             raise UsageError(f"EPISODES_HOME is {configured!r}: there is no such user") from None
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "episodes"
+    try:
+        return (Path(cache) if cache else Path.home() / ".cache") / "episodes"
+    except RuntimeError:
+        raise UsageError("there is no home folder: set EPISODES_HOME") from None
 
 
 def stores(root: Path | None = None) -> Path:
     """The folder of the prepared stores under `root` (default: `home()`)."""
-    return (root or home()) / "stores"
+    return Path(root or home()) / "stores"
 
 
 def prepared(root: Path | None = None) -> list[str]:
@@ -30,4 +33,4 @@ def prepared(root: Path | None = None) -> list[str]:
 
 def downloads(root: Path | None = None) -> Path:
     """The folder of the fetched archives under `root` (default: `home()`)."""
-    return (root or home()) / "downloads"
+    return Path(root or home()) / "downloads"

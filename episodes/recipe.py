@@ -71,7 +71,7 @@ def suffix(recipe: Recipe, facts: Manifest) -> str:
     parts = (
         (recipe.size is None, "original"),
         (recipe.size not in (None, usual.size), f"{recipe.size}px"),
-        (recipe.resize != usual.resize, recipe.resize),
+        (recipe.resize != usual.resize, f"by-{recipe.resize}"),
         (recipe.crop != NO_CROP, recipe.crop),
         (recipe.twins != usual.twins, "no-twins"),
         (recipe.rotations, "rotations"),

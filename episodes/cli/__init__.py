@@ -1,6 +1,6 @@
 """The `episodes` command line: one module a family of commands."""
 
-from episodes.cli import describing, exchanging, preparing
+from episodes.cli import describing, exchanging, exporting, preparing
 from episodes.cli.common import ErrorLineGroup, json_option, main
 
 __all__ = ["ErrorLineGroup", "json_option", "main"]
@@ -11,6 +11,8 @@ for command in (
     describing.info,
     describing.verify,
     describing.show,
+    exporting.stream,
+    exporting.export,
     exchanging.push,
     exchanging.pull,
 ):

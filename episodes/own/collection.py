@@ -117,5 +117,10 @@ def _checked(text: str, what: str, where: str) -> str:
 
 
 def mark_of(path: Path) -> str:
-    """The mark of the image file at `path`."""
-    return hashlib.blake2b(read_file(str(path)), digest_size=MARK_BYTES).hexdigest()
+    """The mark of the image file at `path`; raises EpisodesError where it cannot be read."""
+    return mark_of_bytes(read_file(str(path)))
+
+
+def mark_of_bytes(data: bytes) -> str:
+    """The mark of an image file."""
+    return hashlib.blake2b(data, digest_size=MARK_BYTES).hexdigest()

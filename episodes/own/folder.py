@@ -27,6 +27,7 @@ PART_FOLDERS = {
     "validation": "val",
     "test": "test",
 }
+LEFT_BY_SYSTEMS = ("__MACOSX",)
 
 
 def images_in_folder(path: Path) -> Collection:
@@ -41,9 +42,7 @@ def images_in_folder(path: Path) -> Collection:
         raise UsageError(f"{path} is not a folder; expected one that holds a folder a class")
     ignored: list[str] = []
     folders, loose = _listing(path, ignored)
-    divided = all(folder.name in PART_FOLDERS for folder in folders) and any(
-        _listing(folder, [])[0] for folder in folders
-    )
+    divided = _is_divided(path, folders)
     parts: dict[str, str] = {}
     if divided:
         parts, folders, more_loose = _classes_of_parts(folders, ignored)
@@ -74,6 +73,19 @@ def images_in_folder(path: Path) -> Collection:
     )
 
 
+def _is_divided(path: Path, folders: list[Path]) -> bool:
+    """Whether the folders are splits that hold the classes; raises UsageError where some are."""
+    parts = [folder for folder in folders if folder.name.lower() in PART_FOLDERS]
+    holding = [folder for folder in parts if _listing(folder, [])[0]]
+    others = [folder.name for folder in folders if folder not in parts]
+    if len(holding) > 1 and others:
+        raise UsageError(
+            f"{path} holds {holding[0].name} and {holding[1].name}, which hold folders, beside "
+            f"{some_of(others)}: keep either splits or classes in it, and move the rest away"
+        )
+    return bool(holding) and not others
+
+
 def _classes_of_parts(
     part_folders: list[Path], ignored: list[str]
 ) -> tuple[dict[str, str], list[Path], list[Path]]:
@@ -82,7 +94,7 @@ def _classes_of_parts(
     folders: list[Path] = []
     loose: list[Path] = []
     for part_folder in part_folders:
-        part = PART_FOLDERS[part_folder.name]
+        part = PART_FOLDERS[part_folder.name.lower()]
         inside, outside = _listing(part_folder, ignored)
         for name in map(_class_of, inside):
             if name in parts:
@@ -126,7 +138,7 @@ def _listing(folder: Path, ignored: list[str]) -> tuple[list[Path], list[Path]]:
     except OSError as error:
         raise EpisodesError(f"cannot read {folder}: {error.strerror}") from None
     for path in map(folder.joinpath, names):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or path.name in LEFT_BY_SYSTEMS:
             ignored.append(path.name)
         elif path.is_dir():
             folders.append(path)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from episodes.download import is_offline
 from episodes.errors import EpisodesError, UsageError, unknown_name
-from episodes.own.collection import Collection, Item, name_of_class, read_file
+from episodes.own.collection import (
+    Collection,
+    Item,
+    mark_of,
+    mark_of_bytes,
+    name_of_class,
+    read_file,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -152,19 +159,14 @@ def _labels(dataset: "Dataset", column: str, origin: str) -> Iterator[str]:
 
 
 def _marks(files: "Dataset", column: str) -> Iterator[str]:
-    """The sizes of the image files, without reading them where they are in the table."""
-    import pyarrow.compute as pc
-
+    """A hash of each image file; "" for a row without one."""
     for table in files.with_format("arrow").iter(ROWS_AT_ONCE):
-        images = table[column]
-        sizes = pc.binary_length(pc.struct_field(images, "bytes")).to_pylist()
-        paths = pc.struct_field(images, "path").to_pylist()
-        for size, path in zip(sizes, paths, strict=True):
-            yield str(size) if size is not None else _size_of(path)
-
-
-def _size_of(path: str | None) -> str:
-    return str(os.path.getsize(path)) if path and os.path.isfile(path) else "0"
+        for image in table[column].to_pylist():
+            data, path = (image or {}).get("bytes"), (image or {}).get("path")
+            if data is not None:
+                yield mark_of_bytes(data)
+            else:
+                yield mark_of(Path(path)) if path and os.path.isfile(path) else ""
 
 
 @contextmanager

@@ -67,8 +67,8 @@ def prepare_own(
         rotations=rotations,
         own_size=encoding == "original",
     )
-    form = Form(container, encoding, shard_bytes, threads or usable_cores())
-    target = out or places.stores(home) / store_name(facts, recipe, form)
+    form = Form(container, encoding, shard_bytes, usable_cores() if threads is None else threads)
+    target = Path(out) if out else places.stores(home) / store_name(facts, recipe, form)
     if not force:
         _refuse_changed(target, facts, collection)
     store = prepare_input(

@@ -103,7 +103,7 @@ def prepare(
         elif source is None:
             chosen, folder = sourcing.fetched_source(facts, variant, crop, home, offline, progress)
         else:
-            chosen, folder = sourcing.find_source(facts, source, variant, crop)
+            chosen, folder = sourcing.find_source(facts, source, variant, crop, partial)
         read = readers.reader_of(chosen)
         return Input(
             chosen.name,
@@ -116,7 +116,7 @@ def prepare(
     return prepare_input(
         facts,
         recipe,
-        Form(container, encoding, shard_bytes, threads or usable_cores()),
+        Form(container, encoding, shard_bytes, usable_cores() if threads is None else threads),
         find_input,
         source=variant,
         partial=partial,
@@ -145,7 +145,9 @@ def prepare_input(
     """As `prepare`, for an input that is found only if the store is not there yet."""
     from filelock import FileLock
 
-    target = out or places.stores(home) / store_name(facts, recipe, form, partial)
+    target = Path(out) if out else places.stores(home) / store_name(facts, recipe, form, partial)
+    if target.is_symlink():
+        target = target.resolve()
     wanted = _Wanted(facts, recipe, form, source, partial, skip_corrupt)
     try:
         if not target.exists() and target.parent.is_dir():
@@ -155,7 +157,7 @@ def prepare_input(
         found_input = _found(find_input)
         begun = target.name if out else store_name(facts, recipe)
         spool = target.parent / f".{begun}{'-files' * (form.encoding != 'raw')}.spool"
-        with exclusive(target), FileLock(f"{spool}.lock"):
+        with exclusive(target, progress), FileLock(f"{spool}.lock"):
             if target.exists():
                 if not force:
                     return _already_prepared(target, wanted)
@@ -261,7 +263,9 @@ def _checked(
 
 def _refuse_other_folder(target: Path) -> None:
     if not target.is_dir() or not (target / FILE_NAME).is_file():
-        raise EpisodesError(f"{target} is there and is not a store: choose another --out")
+        raise EpisodesError(
+            f"{target} is there and is not a store: choose another --out, or delete it"
+        )
     for path in target.iterdir():
         if not belongs_to_store(path):
             raise EpisodesError(
@@ -282,7 +286,8 @@ class _Wanted:
 
 
 def _already_prepared(target: Path, wanted: _Wanted) -> Store:
-    _refuse_other_folder(target)
+    if not (target / FILE_NAME).is_file():
+        _refuse_other_folder(target)
     store = Store(target)
     info, facts = store.info, wanted.facts
     made_as = (info.dataset, info.preprocessing, info.container, info.encoding)

@@ -1,5 +1,6 @@
 """Where a preparation's files come from: the folder that was given, or what is fetched."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +16,18 @@ LARGEST_HASHED_FILE = 8 << 30
 
 
 def find_source(
-    facts: Manifest, given: Path, variant: str | None, crop: str
+    facts: Manifest, given: Path, variant: str | None, crop: str, partial: bool = False
 ) -> tuple[Source, Path]:
     """The source whose files are in the folder `given`, and that folder.
 
     `given` may also be one of the files, or the folder that one extracts to; `variant` names the
-    source to take. Raises EpisodesError that says what is missing.
+    source to take; with `partial` some of its files will do. Raises EpisodesError that says what
+    is missing.
     """
     if facts.generated:
         raise UsageError(f"{facts.name} is generated, not read from {given}: leave out --from")
     candidates = [named_source(facts, variant)] if variant else list(facts.sources)
+    given = Path(os.path.abspath(given))
     folder = _folder_around(given, candidates)
     if not folder.is_dir():
         raise UsageError(
@@ -38,10 +41,18 @@ def find_source(
         for source in candidates
         if any(readers.find(file, folder) for file in source.files_for(crop))
     ]
+    if partial and begun:
+        return _only_found(begun[0], folder), folder
     for source in begun if begun or len(candidates) > 1 else candidates:
         for file in source.files_for(crop):
             readers.locate(file, folder)
     raise EpisodesError(f"{given} holds no files of {facts.name}; expected {_wanted(candidates)}")
+
+
+def _only_found(source: Source, folder: Path) -> Source:
+    """`source` without the files that `folder` lacks."""
+    files = tuple(file for file in source.files if readers.find(file, folder))
+    return replace(source, files=files)
 
 
 def fetched_source(
@@ -133,7 +144,7 @@ def _folder_around(given: Path, sources: list[Source]) -> Path:
         return given.parent
     if given.name in {file.extracted for file in files} and given.is_dir():
         inside = any(readers.find(file, given) for file in files)
-        return given if inside else given.resolve().parent
+        return given if inside else given.parent
     return given
 
 

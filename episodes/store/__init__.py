@@ -84,8 +84,9 @@ class Store:
             return self._size, self._size, self.info.channels
         if self.info.image_shape is None:
             raise UsageError(
-                f"the images of {self.name} differ in size: open it with size=84 "
-                f"(episodes.open({self.name!r}, size=84))"
+                f"the images of {self.name} differ in size: open it at one "
+                f"(episodes.open({self.name!r}, size=84), episodes show --size 84), "
+                f"or type `{self.info.command} --size 84`"
             )
         return self.info.image_shape
 

@@ -8,22 +8,36 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from episodes.disk import sync_folder
+from episodes.progress import Progress
+
+SECONDS_BEFORE_A_WORD = 1.0
 
 
 @contextmanager
-def exclusive(target: Path) -> Iterator[None]:
+def exclusive(target: Path, progress: Progress | None = None) -> Iterator[None]:
     """Holds the lock of `target` against other processes, after mending what a kill left behind.
+
+    `progress` is told where another process holds it.
 
     Raises OSError where the folder around `target` cannot be written.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=target.parent):
         pass  # FileLock would wait for ever where no file can be made
-    with FileLock(target.parent / f".{target.name}.lock"):
+    lock = FileLock(target.parent / f".{target.name}.lock")
+    try:
+        lock.acquire(timeout=SECONDS_BEFORE_A_WORD)
+    except Timeout:
+        if progress:
+            progress(f"waiting for another process that makes {target.name}", 0, 0)
+        lock.acquire()
+    try:
         _mend(target)
         yield
+    finally:
+        lock.release()
 
 
 def put_back(target: Path) -> None:

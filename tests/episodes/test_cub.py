@@ -222,7 +222,9 @@ def test_boxes_without_lists_are_refused(tmp_path: Path) -> None:
 
 
 def test_missing_archive_says_what_to_fetch(tmp_path: Path) -> None:
-    with pytest.raises(EpisodesError, match=r"neither CUB_200_2011\.tgz nor .*fetch https://data\.caltech\.edu/"):
+    with pytest.raises(
+        EpisodesError, match=r"neither CUB_200_2011\.tgz nor .*fetch https://data\.caltech\.edu/"
+    ):
         read(tmp_path)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from episodes import manifest
+from episodes import manifest, readers
 from episodes.download import Retries
+from episodes.errors import EpisodesError, UsageError
 from episodes.manifest import Manifest
 from episodes.prepare import prepare
 from episodes.prepare.building import natural_order
@@ -86,3 +87,89 @@ def test_from_its_archives_over_http_in_both_formats(
     assert fetched.digest == store.digest
     check(fetched, facts, images)
     fetched.verify(deep=True)
+
+
+@pytest.mark.parametrize("dataset", ["cub", "aircraft", "dogs"])
+def test_boxes_are_cut_out_and_fetched_where_they_are_needed(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    facts = small(manifest.load(dataset), "archive")
+    LAYOUTS[dataset, "archive"](archives, facts)
+    whole = prepare(facts, archives, home=tmp_path, threads=1)
+    cut = prepare(facts, archives, home=tmp_path, crop="box", threads=1)
+    assert cut.name == f"{dataset}-box"
+    assert cut.class_names == whole.class_names
+    rows = np.arange(whole.info.rows)
+    assert cut.ids(rows) == whole.ids(rows)
+    assert cut.digest != whole.digest
+    original = prepare(facts, archives, home=tmp_path, encoding="original", threads=1)
+    source = facts.sources[0]
+    read = readers.reader_of(source)(facts, source, archives, True)
+    boxes = {(record.class_name, record.image_id): record.box for record in read}
+    names = np.repeat(cut.class_names, cut.class_sizes)
+    for row in range(0, len(rows), 11):
+        left, upper, right, lower = boxes[names[row], cut.ids(rows[row : row + 1])[0]]
+        picture = Image.fromarray(original.image(row))
+        inside = (max(left, 0), max(upper, 0), min(right, picture.width))
+        picture = picture.crop((*inside, min(lower, picture.height)))
+        expected = picture.resize((84, 84), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(cut.image(row), np.asarray(expected))
+
+
+def test_twins_are_left_out(tmp_path: Path) -> None:
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    shipped = manifest.load("cub")
+    facts = replace(small(shipped, "archive"), twins=shipped.twins)
+    images = LAYOUTS["cub", "archive"](archives, facts)
+    assert facts.twins is not None
+    present = {"/".join(key) for key in images} & set(facts.twins.images)
+    facts = replace(facts, twins=replace(facts.twins, images=dict.fromkeys(present, "x/y")))
+    store = prepare(facts, archives, home=tmp_path, drop_twins=True, threads=1)
+    assert len(present) > 3
+    assert (store.name, store.info.rows) == ("cub-no-twins", len(images) - len(present))
+    names = np.repeat(store.class_names, store.class_sizes)
+    left = {f"{c}/{i}" for c, i in zip(names, store.ids(np.arange(store.info.rows)), strict=True)}
+    assert left == {"/".join(key) for key in images} - present
+
+
+def test_a_source_can_be_chosen_and_is_not_taken_for_another(tmp_path: Path) -> None:
+    shipped = manifest.load("fc100")
+    for name in ("cifar-100-python", "cifar-100-binary"):
+        (tmp_path / name).mkdir()
+        LAYOUTS["fc100", name](tmp_path / name, small(shipped, name))
+    facts = replace(small(shipped, "cifar-100-python"), sources=shipped.sources)
+    store = prepare(facts, tmp_path / "cifar-100-python", home=tmp_path, threads=1)
+    assert store.info.source == "cifar-100-python"
+    with pytest.raises(EpisodesError, match="made from cifar-100-python with"):
+        prepare(facts, tmp_path / "cifar-100-binary", home=tmp_path, variant="cifar-100-binary")
+    with pytest.raises(UsageError, match="source of fc100 'cifar-100-binry': did you mean"):
+        prepare(facts, tmp_path, home=tmp_path / "new", variant="cifar-100-binry")
+    with pytest.raises(EpisodesError, match="lacks test and the fine label names"):
+        prepare(facts, tmp_path, home=tmp_path / "new", threads=1)
+
+
+def test_corrupt_images_stop_the_run_or_are_listed(tmp_path: Path) -> None:
+    archives = tmp_path / "archives" / "Images"
+    facts = small(manifest.load("dogs"), "archive")
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    images = LAYOUTS["dogs", "archive"](packed, facts)
+    for (name, image_id), encoded in images.items():
+        assert isinstance(encoded, bytes)
+        (archives / name).mkdir(parents=True, exist_ok=True)
+        (archives / name / image_id).write_bytes(encoded)
+    broken = sorted(images)[3:6]
+    for name, image_id in broken:
+        (archives / name / image_id).write_bytes(b"\xff\xd8 not much of a JPEG")
+    with pytest.raises(EpisodesError, match="does not decode .*; .*; .*add --skip-corrupt") as told:
+        prepare(facts, archives.parent, home=tmp_path, threads=1)
+    assert all("/".join(key) in str(told.value) for key in broken)
+    store = prepare(facts, archives.parent, home=tmp_path, skip_corrupt=True, threads=1)
+    assert store.info.rows == len(images) - 3
+    assert [(entry["class"], entry["id"]) for entry in store.info.skipped] == broken
+    assert store.info.marks == ("3 corrupt images skipped",)
+    with pytest.raises(EpisodesError, match="which is not whole"):
+        prepare(facts, archives.parent, home=tmp_path, threads=1)

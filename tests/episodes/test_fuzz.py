@@ -110,9 +110,8 @@ def test_damaged_archives(dataset: str, source: str, rounds: int, tmp_path: Path
             assert not list(home.glob("stores/[!.]*"))
         else:
             store.verify(deep=True)
-            if store.digest != digest:
-                # Only its hash, where one was published, can tell such damage.
-                assert not any(file["original"] for file in store.info.sources)
+            if victim.suffix in (".gz", ".tgz", ".zip"):
+                assert store.digest == digest  # its own checksums tell what its bytes were
         shutil.rmtree(given)
 
 

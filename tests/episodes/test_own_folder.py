@@ -103,7 +103,7 @@ def test_options_hold_for_own_data(tmp_path: Path, prepared) -> None:
     small = kept.at_size(20).images(np.array([0, 5]))
     np.testing.assert_array_equal(small[1], expected(folder / "aster, blue" / "im5.jpg", 20))
     grey = prepared(found, grey=True, size=8, resize="nearest", name="grey")
-    assert grey.name == "grey-8px-nearest" and grey.image_shape == (8, 8, 1)
+    assert grey.name == "grey-8px-by-nearest" and grey.image_shape == (8, 8, 1)
     turned = prepared(found, rotations=True, train=["lily"], test=["only"])
     assert len(turned.class_names) == 16
     assert [turned.class_names[index] for index in turned.split_classes("test")] == [

@@ -3,16 +3,22 @@
 import json
 import time
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPResponse
 from http.cookiejar import CookieJar
 from pathlib import Path
-from urllib.error import HTTPError
 
 from episodes.disk import sync_file
 from episodes.download import drive
 from episodes.download.checks import misfit
-from episodes.download.faults import Interrupted, MirrorFailed, fault_of, one_line
+from episodes.download.faults import (
+    Interrupted,
+    MirrorFailed,
+    NoSuchRange,
+    faults_of_the_mirror,
+    one_line,
+)
 from episodes.download.pages import is_page, looks_like_a_page, page_in
 from episodes.manifest import SourceFile
 from episodes.progress import Progress, silent
@@ -20,8 +26,8 @@ from episodes.progress import Progress, silent
 CHUNK_BYTES = 1 << 16
 SECONDS_TO_ANSWER = 60.0
 MOST_SECONDS_BETWEEN_ATTEMPTS = 60.0
+ATTEMPTS_OUT_OF_REACH = 2
 PARTIAL_CONTENT = 206
-RANGE_NOT_SATISFIABLE = 416
 
 
 @dataclass(frozen=True)
@@ -65,13 +71,15 @@ class Transfer:
         self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
         self.resumed = False
         self.begun_again = False
+        self.answered = False
         self.furthest = self._size()
 
     def complete(self) -> None:
         """Bring the whole file to its place; raises MirrorFailed, and OSError where the disk fails.
 
         Attempts that get further than all before them do not count; a mirror is begun from scratch
-        once at most. So it ends, whatever the mirror does.
+        once at most, and left after two attempts where it was never reached. So it ends, whatever
+        the mirror does.
         """
         fruitless, wait = 0, self.retries.first_wait
         while True:
@@ -84,8 +92,12 @@ class Transfer:
                     self.furthest = self._size()
                     fruitless, wait = 0, self.retries.first_wait
                 fruitless += 1
-                if fruitless >= self.retries.attempts:
+                attempts = self.retries.attempts
+                if interruption.out_of_reach and not self.answered:
+                    attempts = min(attempts, ATTEMPTS_OUT_OF_REACH)
+                if fruitless >= attempts:
                     raise MirrorFailed(f"{interruption}, {fruitless} times") from None
+                self.progress(f"asking again for {self.file.name}", fruitless, attempts)
                 time.sleep(min(interruption.wait or wait, MOST_SECONDS_BETWEEN_ATTEMPTS))
                 wait *= 2
         sync_file(self.part)
@@ -101,29 +113,27 @@ class Transfer:
         if self.resumed and have == expected:
             return
         try:
-            with self._ask(have, origin.validator) as answer:
-                if is_page(answer.headers):
-                    raise MirrorFailed(page_in(answer).told())
-                if answer.status != PARTIAL_CONTENT:
-                    self.resumed, have = False, 0
-                elif _start_of(answer) not in (None, have):
-                    raise self._begin_again("answers with other bytes than were asked for")
-                total = self._total(answer, have)
-                if self.resumed and None not in (total, expected) and total != expected:
-                    raise self._begin_again("tells another size each time")
-                expected = self.file.bytes or total
-                with self.part.open("ab" if self.resumed else "wb") as part:
-                    # Only now: a part that it does not belong to is gone.
-                    self._note_origin(answer, total)
-                    while (expected is None or part.tell() <= expected) and (
-                        chunk := answer.read(CHUNK_BYTES)
-                    ):
-                        part.write(chunk)
-                        self._tell(part.tell(), expected)
-        except (HTTPException, OSError) as error:
-            if isinstance(error, HTTPError) and error.code == RANGE_NOT_SATISFIABLE:
-                raise self._begin_again(str(fault_of(error))) from None
-            raise fault_of(error) from None
+            answer = self._ask(have, origin.validator)
+        except NoSuchRange as refusal:
+            raise self._begin_again(str(refusal)) from None
+        self.answered = True
+        with answer:
+            if answer.status != PARTIAL_CONTENT:
+                self.resumed, have = False, 0
+            elif _start_of(answer) not in (None, have):
+                raise self._begin_again("answers with other bytes than were asked for")
+            total = self._total(answer, have)
+            if self.resumed and None not in (total, expected) and total != expected:
+                raise self._begin_again("tells another size each time")
+            expected = self.file.bytes or total
+            with self.part.open("ab" if self.resumed else "wb") as part:
+                # Only now: a part that it does not belong to is gone.
+                self._note_origin(answer, total)
+                for chunk in _chunks(answer):
+                    part.write(chunk)
+                    self._tell(part.tell(), expected)
+                    if expected is not None and part.tell() > expected:
+                        break
         if expected is not None and self._size() < expected:
             raise Interrupted(f"ended after {self._size():,} of {expected:,} bytes")
 
@@ -133,6 +143,14 @@ class Transfer:
             headers["Range"] = f"bytes={have}-"
             if validator:
                 headers["If-Range"] = validator
+        with faults_of_the_mirror():
+            answer = self._open(headers)
+            if is_page(answer.headers):
+                with answer:
+                    raise MirrorFailed(page_in(answer).told())
+            return answer
+
+    def _open(self, headers: dict[str, str]) -> HTTPResponse:
         try:
             if self.url.startswith(drive.SCHEME):
                 return drive.ask(self.url, headers, self.opener, self.cookies, SECONDS_TO_ANSWER)
@@ -153,7 +171,8 @@ class Transfer:
             return None
         total = have + announced
         if self.file.bytes not in (None, total):
-            page = looks_like_a_page(answer.read(CHUNK_BYTES))
+            with faults_of_the_mirror():
+                page = looks_like_a_page(answer.read(CHUNK_BYTES))
             raise MirrorFailed(
                 f"sent {'a web page' if page else 'another file'}: {total:,} bytes; "
                 f"expected {self.file.bytes:,}"
@@ -199,6 +218,16 @@ class Transfer:
     def _discard(self) -> None:
         self.part.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
+
+
+def _chunks(answer: HTTPResponse) -> Iterator[bytes]:
+    # Only what reads is guarded: what becomes of the bytes is no fault of the mirror's.
+    while True:
+        with faults_of_the_mirror():
+            chunk = answer.read(CHUNK_BYTES)
+        if not chunk:
+            return
+        yield chunk
 
 
 def _start_of(answer: HTTPResponse) -> int | None:

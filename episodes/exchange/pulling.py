@@ -163,7 +163,10 @@ def _of_all(progress: Progress | None, task: str, before: int, whole: int) -> Pr
         return None
 
     def tell(what: str, done: int, total: int, unit: str = "") -> None:
-        progress(task, before + done, whole, unit)
+        if unit == "bytes":
+            progress(task, before + done, whole, unit)
+        else:
+            progress(what, done, total, unit)
 
     return tell
 

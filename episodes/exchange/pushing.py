@@ -36,10 +36,10 @@ def push(
     """Copy `store`, once it is verified, into the folder `url` of any fsspec file system.
 
     An interrupted push of the same store goes on with the first shard that is not there whole;
-    `force` replaces the store that is there. Raises UsageError where the images may not be
-    redistributed, unless `i_have_rights`, and where `url` cannot be written to or holds other
-    files; EpisodesError for a damaged store, another store in its place, and what the file system
-    refuses.
+    `force` replaces the store that is there, or what is left of one. Raises UsageError where the
+    images may not be redistributed, unless `i_have_rights`, and where `url` cannot be written to or
+    holds files that are not this store's; EpisodesError for a damaged store, another store in its
+    place, and what the file system refuses.
     """
     url = without_slash(url)
     _refuse_place(store, url, i_have_rights)
@@ -87,8 +87,9 @@ def _state(
 ) -> tuple[bool, bool]:
     """Whether the push of this store was begun, and whether store.json is there already.
 
-    A mark tells of which store the shards there are: their sizes do not. What is there of another
-    store is removed.
+    A mark tells of which store the shards there are: their sizes and names do not. Without one,
+    and without a store, they may be anybody's. `force` removes them, and what is there of another
+    store; what has another name than a store's files is never removed.
     """
     mark = hashlib.sha256(description).hexdigest().encode()
     names = remote.names()
@@ -100,11 +101,21 @@ def _state(
     found = remote.read(FILE_NAME)
     if found == description and not force:
         return True, True
-    if found is None and remote.read(MARK) == mark:
+    if description.startswith(found or b"") and found != description and remote.read(MARK) == mark:
         return True, False
+    if found is not None and MARK not in names and b"episodes-store/" not in found:
+        raise UsageError(
+            f"{remote.url} holds a {FILE_NAME} that describes no store of episodes: "
+            f"push into a folder of its own, such as {remote.url}/{store.name}"
+        )
     if found is not None and not force:
         raise EpisodesError(
             f"{remote.url} holds another store: push to another URL, or add --force to replace it"
+        )
+    if not force and (files := sorted(set(names) - {MARK})):
+        raise UsageError(
+            f"{remote.url} holds {files[0]} and no store: push to another URL, such as "
+            f"{remote.url}/{store.name}, or add --force to remove the {len(files)} file(s) there"
         )
     # The description goes first: what is half replaced is no store either.
     for name in sorted(names, key=lambda name: name != FILE_NAME):

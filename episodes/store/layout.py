@@ -2,17 +2,25 @@
 
 import hashlib
 import json
+import re
 import shlex
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import numpy as np
 
 from episodes.errors import EpisodesError
+from episodes.store.checking import (
+    check_entries,
+    check_identity,
+    check_splits,
+    check_texts,
+    check_types,
+    check_whole_numbers,
+)
 
 FORMAT = "episodes-store/2"
 FILE_NAME = "store.json"
@@ -20,7 +28,7 @@ CARD_NAME = "card.md"
 CONTAINERS = ("hdf5", "webdataset")
 ENCODINGS = ("raw", "original")
 OWN_INPUTS = {"folder": "folder PATH", "csv": "csv PATH", "hf": "hf:REPO"}
-SHARD_SUFFIXES = (".h5", ".tar", ".npy")
+SHARD_NAME = re.compile(r"shard-([0-9]{5}|[1-9][0-9]{5,})\.(h5|tar|npy)")
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class IndexInfo:
     sha256: str
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
         _refuse_path(self.file)
 
 
@@ -53,9 +61,11 @@ class ShardInfo:
     index: IndexInfo | None = None
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _check_whole_numbers("shard", (self.rows, self.id_bytes, *self.arrays.values()))
+        check_types(self)
+        check_whole_numbers("shard", (self.bytes, self.rows, self.id_bytes, *self.arrays.values()))
         _refuse_path(self.file)
+        if max(1, self.rows) * max(1, self.id_bytes) > self.bytes:
+            raise ValueError(f"{self.file} has {self.bytes} bytes for {self.rows} rows")
 
 
 @dataclass(frozen=True)
@@ -102,18 +112,26 @@ class StoreInfo:
     format: str = FORMAT
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
         if self.container not in CONTAINERS or self.encoding not in ENCODINGS:
-            raise ValueError(f"there is no format {self.container}, {self.encoding}")
+            raise ValueError(f"there is no format {self.container!r}, {self.encoding!r}")
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels is {self.channels}; expected 1 or 3")
         if self.image_shape is None and self.keeps_pixels:
             raise ValueError("raw pixels in HDF5 need one image shape")
         if self.image_shape is not None:
-            _check_whole_numbers("image_shape", self.image_shape)
+            check_whole_numbers("image_shape", self.image_shape)
             if len(self.image_shape) != 3 or self.image_shape[2] != self.channels:
                 raise ValueError(f"image_shape is {self.image_shape} for {self.channels} channels")
         if len(self.class_names) != len(self.class_sizes):
             raise ValueError("class names and class sizes differ in number")
-        _check_whole_numbers("class_sizes", self.class_sizes)
+        check_texts("class_names", self.class_names)
+        check_whole_numbers("class_sizes", self.class_sizes)
+        check_splits(self.splits, self.default_scheme, len(self.class_names))
+        check_identity(self.identity)
+        check_entries("sources", self.sources, {"file", "original"})
+        check_entries("skipped", self.skipped, {"class", "id", "reason"})
+        check_whole_numbers("missing", self.missing.values())
         if sum(shard.rows for shard in self.shards) != self.rows:
             raise ValueError("the shards' rows are not the classes' sizes")
         for shard in self.shards:
@@ -189,9 +207,7 @@ class StoreInfo:
 
 def belongs_to_store(path: Path) -> bool:
     """Whether a file of that name is one that stores are made of."""
-    return path.name in (FILE_NAME, CARD_NAME) or (
-        path.name.startswith("shard-") and path.suffix in SHARD_SUFFIXES
-    )
+    return path.name in (FILE_NAME, CARD_NAME) or bool(SHARD_NAME.fullmatch(path.name))
 
 
 def write_info(folder: Path, info: StoreInfo) -> None:
@@ -247,24 +263,6 @@ def _parsed(values: dict[str, Any]) -> StoreInfo:
             ),
         }
     )
-
-
-def _check_types(record: Any) -> None:
-    for each in fields(record):
-        kinds = get_args(each.type) if isinstance(each.type, UnionType) else (each.type,)
-        value = getattr(record, each.name)
-        if (
-            type(value) is bool
-            and bool not in kinds
-            or not isinstance(value, tuple(get_origin(kind) or kind for kind in kinds))
-        ):
-            raise ValueError(f"{each.name} is {value!r}")
-
-
-def _check_whole_numbers(name: str, values: Iterable[Any]) -> None:
-    for value in values:
-        if type(value) is not int or not 0 <= value < 2**62:
-            raise ValueError(f"{name} has {value!r}; expected whole numbers")
 
 
 def _refuse_path(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,18 @@ class Shard:
         self._ids = self.file.array(f"S{shard.id_bytes}", shard.rows, shard.arrays["ids"])
         if info.keeps_pixels:
             assert info.image_shape is not None
-            count = shard.rows * int(np.prod(info.image_shape))
+            count = shard.rows * prod(info.image_shape)
+            if count > shard.bytes:
+                raise self.file.damaged(f"it has no {count} bytes of pixels")
             pixels = self.file.array(np.uint8, count, first)
             self.pixels = pixels.reshape(shard.rows, *info.image_shape)
             return
         offsets = self.file.array("<i8", shard.rows + 1, shard.arrays["offsets"])
-        if offsets[0] != 0 or (np.diff(offsets) <= 0).any() or first + offsets[-1] > shard.bytes:
+        if (
+            offsets[0] != 0
+            or (offsets[1:] <= offsets[:-1]).any()
+            or offsets[-1] > shard.bytes - first
+        ):
             raise self.file.damaged("its offsets do not lie one behind the other")
         self._starts, self._ends = first + offsets[:-1], first + offsets[1:]
 

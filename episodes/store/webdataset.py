@@ -180,7 +180,35 @@ def read_index(folder: Path, shard: ShardInfo, advice: str) -> np.ndarray:
         )
     if hashlib.sha256(content).hexdigest() != shard.index.sha256:
         raise EpisodesError(f"the index {path} is damaged (its SHA-256 differs): {advice}")
-    return np.load(io.BytesIO(content), allow_pickle=False)
+    try:
+        return _entries(content, shard)
+    except ValueError as error:
+        raise EpisodesError(f"the index {path} is damaged ({error}): {advice}") from None
+
+
+def _entries(content: bytes, shard: ShardInfo) -> np.ndarray:
+    """The entries of an index; raises ValueError where they are not places in the tar's rows."""
+    stream = io.BytesIO(content)
+    try:
+        # Not np.load, which makes an array of the size that the header names before it reads.
+        np.lib.format.read_magic(stream)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    except Exception:  # a header is parsed as Python, and fails in as many ways
+        raise ValueError("it is no .npy file") from None
+    if dtype.names != ("offset", "length", "id") or not (
+        dtype["offset"] == dtype["length"] == np.dtype("<i8") and dtype["id"].kind == "S"
+    ):
+        raise ValueError(f"it holds {dtype}; expected offset, length and id")
+    start = stream.tell()
+    if shape != (shard.rows,):
+        raise ValueError(f"its shape is {shape}; expected {shard.rows} rows")
+    if len(content) - start != shard.rows * dtype.itemsize:
+        raise ValueError(f"its {shard.rows} rows have {len(content) - start} bytes")
+    entries = np.frombuffer(content, dtype, shard.rows, start)
+    offset, length = entries["offset"], entries["length"]
+    if ((offset < 0) | (length < 1) | (length > shard.bytes - offset)).any():
+        raise ValueError(f"it names places outside of {shard.file}")
+    return entries
 
 
 def suffix_of(image: bytes) -> str:

@@ -3,17 +3,20 @@
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 
 from episodes import download
 from episodes.download import Retries
+from episodes.download.faults import Interrupted, fault_of
 from episodes.errors import EpisodesError, UsageError
 from episodes.manifest import SourceFile
 from tests.episodes.servers import Hosted, Server, serving
@@ -193,6 +196,45 @@ def test_a_full_disk_is_not_a_fault_of_the_mirror(
     (tmp_path / "data.zip.part").mkdir()
     with pytest.raises(EpisodesError, match="cannot write .*data.zip.part: Is a directory: make"):
         download.fetch(file, tmp_path, retries=QUICK)
+
+
+def test_a_folder_that_is_removed_meanwhile_is_not_a_fault_of_the_mirror(
+    mirrors: list[Hosted], file: SourceFile, tmp_path: Path
+) -> None:
+    folder = tmp_path / "downloads"
+    mirrors[0].script = ["cut 100000"]
+
+    def remove(what: str, done: int, total: int, unit: str = "") -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    expected = "cannot write .*data.zip.part: No such file or directory: .*EPISODES_HOME"
+    with pytest.raises(EpisodesError, match=expected):
+        download.fetch(file, folder, remove, QUICK)
+    assert (len(mirrors[0].requests), mirrors[1].requests) == (2, [])
+
+
+def test_a_server_out_of_reach_is_asked_twice(
+    mirrors: list[Hosted], file: SourceFile, tmp_path: Path
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}/data.zip"
+    patient = Retries(attempts=50, first_wait=0.001)
+    told: list[tuple[object, ...]] = []
+    gone = replace(file, urls=(nobody,))
+    with pytest.raises(EpisodesError, match=r"reached \(Connection refused\), 2 times; fetch"):
+        download.fetch(gone, tmp_path, lambda *progress: told.append(progress), patient)
+    assert told == [("asking again for data.zip", 1, 2)]
+    download.fetch(replace(file, urls=(nobody, *file.urls)), tmp_path, retries=patient)
+    assert (tmp_path / "data.zip").read_bytes() == CONTENT
+
+
+def test_a_name_that_is_not_found_is_out_of_reach() -> None:
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    fault = fault_of(URLError(unknown))
+    assert isinstance(fault, Interrupted) and fault.out_of_reach
+    assert str(fault) == "cannot be reached (Name or service not known)"
+    assert not fault_of(URLError(TimeoutError("timed out"))).out_of_reach
 
 
 def test_threads_that_fetch_the_same_file_do_it_once(

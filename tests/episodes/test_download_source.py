@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from episodes import download
+from episodes import download, places
+from episodes.cli import main
 from episodes.download import Retries
 from episodes.errors import EpisodesError, UsageError
 from episodes.manifest import Source, SourceFile
@@ -137,3 +139,37 @@ def test_a_dead_mirror_ends_with_the_command_to_type(
         download.fetch_source("pairs", source, tmp_path, retries=QUICK)
     assert "answered 404" in str(caught.value)
     assert caught.value.exit_code == 1
+
+
+def test_the_option_offline_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EPISODES_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("EPISODES_OFFLINE", raising=False)
+    monkeypatch.setenv("no_proxy", "")
+    url = "http://vision.stanford.edu/aditya86/ImageNetDogs/images.tar"
+    with serving() as server:
+        monkeypatch.setenv("http_proxy", server.url)
+        offline = CliRunner().invoke(main, ["prepare", "dogs", "--offline"])
+        assert server.proxied == []
+        assert CliRunner().invoke(main, ["prepare", "dogs"]).exit_code == 1
+        assert server.proxied == [url]
+    assert (offline.exit_code, offline.stdout) == (2, "")
+    downloads = tmp_path / "home" / "downloads" / "dogs"
+    assert offline.stderr == (
+        f"error: offline, and dogs needs images.tar (793.6 MB, {url}): put what is missing into "
+        f"{downloads}, or type: episodes prepare dogs --from FOLDER\n"
+    )
+
+
+def test_where_files_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("EPISODES_HOME", "~/mine")
+    assert places.downloads() == tmp_path / "mine" / "downloads"
+    monkeypatch.setenv("EPISODES_HOME", "")
+    assert places.home() == tmp_path / "xdg" / "episodes"
+    monkeypatch.delenv("EPISODES_HOME")
+    assert places.home() == tmp_path / "xdg" / "episodes"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert places.home() == tmp_path / ".cache" / "episodes"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert places.stores() == tmp_path / ".cache" / "episodes" / "stores"

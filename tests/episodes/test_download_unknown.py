@@ -85,17 +85,16 @@ def test_disconnections_cost_no_byte_twice(
     hosted.length = length
     # What an unfinished piece of a chunked answer held is not kept: the cuts are where pieces end.
     hosted.script = ["cut 65536", "hang-up", "cut 65536"]
-    totals: set[int] = set()
-    download.fetch(
-        known(file, *names),
-        tmp_path,
-        lambda what, done, total, unit="": totals.add(total),
-        QUICK,
-    )
+    told: list[tuple] = []
+    download.fetch(known(file, *names), tmp_path, lambda *progress: told.append(progress), QUICK)
     assert (tmp_path / "data.zip").read_bytes() == CONTENT
     assert hosted.sent == len(CONTENT)
     assert hosted.requests == [None, "bytes=65536-", "bytes=65536-", "bytes=131072-"]
+    totals = {total for _, _, total, *unit in told if unit == ["bytes"]}
     assert totals == {len(CONTENT) if length == "told" or "bytes" in names else 0}
+    assert [wait for wait in told if len(wait) == 3] == [
+        ("asking again for data.zip", attempt, 3) for attempt in (1, 2, 1)
+    ]
 
 
 @pytest.mark.parametrize("names", [("sha256",), ("md5",), ("md5", "bytes"), ("md5", "sha256")])

@@ -3,8 +3,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from episodes import images, manifest, readers
+from episodes.cli import main
 from episodes.errors import EpisodesError
 from episodes.manifest import Manifest
 from tests.episodes.layouts import imagenet, small
@@ -111,3 +113,20 @@ def test_it_can_only_be_had_with_an_account() -> None:
     assert source.access == "login"
     assert source.files[0].bytes == 147_897_477_120
     assert "image-net.org" in source.instructions and source.files[0].name in source.instructions
+
+
+def test_prepare_says_what_to_get_where_and_what_to_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EPISODES_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("EPISODES_OFFLINE", raising=False)
+    result = CliRunner().invoke(main, ["prepare", "imagenet"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: imagenet needs ILSVRC2012_img_train.tar (147.9 GB), ")
+    assert "make an account at image-net.org" in line
+    assert "https://image-net.org/challenges/LSVRC/2012/2012-downloads.php" in line
+    assert "Academic Torrents a306397ccf9c2ead27155983c254227c0fd938e2" in line
+    assert "Kaggle imagenet-object-localization-challenge" in line
+    assert line.endswith("then type: episodes prepare imagenet --from FOLDER")
+    assert not (tmp_path / "home").exists()

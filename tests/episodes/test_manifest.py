@@ -45,17 +45,54 @@ def test_omniglot_has_the_published_splits() -> None:
     assert all(name.startswith("images_background/") for name in lake_train)
 
 
+PUBLISHED = {
+    ("aircraft", "frn"): "aircraft.frn",
+    ("aircraft", "meta-dataset"): "aircraft.meta-dataset",
+    ("cifar-fs", "bertinetto"): "cifar-fs.bertinetto",
+    ("cub", "bi-frn"): "cub.bi-frn",
+    ("cub", "closerlook"): "cub.closerlook",
+    ("cub", "dn4"): "cub.dn4",
+    ("cub", "feat"): "cub.feat",
+    ("cub", "frn"): "cub.frn",
+    ("cub", "meta-dataset"): "cu_birds.meta-dataset",
+    ("dogs", "dn4"): "stanford-dogs.dn4",
+    ("fc100", "tadam"): "fc100.tadam",
+    ("imagenet", "meta-dataset"): "ilsvrc_2012.meta-dataset",
+    ("imagenet", "meta-dataset-v2"): "ilsvrc_2012.meta-dataset-v2",
+    ("miniimagenet", "ravi-larochelle"): "miniimagenet.ravi-larochelle",
+    ("miniimagenet-vinyals", "vinyals"): "miniimagenet.vinyals",
+    ("omniglot", "lake"): "omniglot.lake",
+    ("omniglot", "meta-dataset"): "omniglot.meta-dataset",
+    ("omniglot", "vinyals"): "omniglot.vinyals",
+    ("tieredimagenet", "ren2018"): "tieredimagenet.ren2018",
+}
+BY_RULE = {("dogs", "episodes-60-30-30"): "stanford-dogs.closerlook-rule-inferred"}
+
+
+def test_every_scheme_was_published_or_says_that_it_is_ours() -> None:
+    for name in manifest.names():
+        for scheme in manifest.load(name).schemes.values():
+            ours = scheme.source.startswith(("ours:", "episodes' own:"))
+            assert ours != ((name, scheme.name) in PUBLISHED)
+
+
 @pytest.mark.real_data
-def test_omniglot_splits_equal_the_published_lists(archives: Path) -> None:
+@pytest.mark.parametrize(
+    ("dataset", "scheme", "file"),
+    [(*key, file) for key, file in (PUBLISHED | BY_RULE).items()],
+    ids=[*PUBLISHED.values(), *BY_RULE.values()],
+)
+def test_splits_equal_the_published_lists(
+    archives: Path, dataset: str, scheme: str, file: str
+) -> None:
     lists = archives.parent / "specs" / "splits"
     if not lists.is_dir():
         pytest.skip("the published lists are not beside the archives")
-    facts = manifest.load("omniglot")
-    for name, scheme in facts.schemes.items():
-        published = json.loads((lists / f"omniglot.{name}.json").read_text())
-        for part in manifest.PARTS:
-            ours = {facts.class_names[index] for index in scheme.classes[part]}
-            assert ours == set(published[part])
+    published = json.loads((lists / f"{file}.json").read_text())
+    facts = manifest.load(dataset)
+    assert set(published) == set(manifest.PARTS)
+    for part, classes in facts.schemes[scheme].classes.items():
+        assert sorted(facts.class_names[index] for index in classes) == sorted(published[part])
 
 
 def test_an_unknown_dataset_gets_the_nearest_name() -> None:

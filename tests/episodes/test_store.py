@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import pickle
@@ -109,6 +110,75 @@ def test_another_description_is_refused(copied: Path, change: dict, message: str
     with pytest.raises(EpisodesError, match=message) as caught:
         Store(copied)
     assert "\n" not in str(caught.value)
+
+
+SPLITS = {"halves": {"train": [0], "val": [1], "test": [2]}}
+IDENTITY = {"namespace": "wordnet", "pattern": "(n[0-9]+)"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"splits": {"halves": {"train": [0], "val": [1]}}}, "'halves' has ['train', 'val']"),
+        ({"splits": {"halves": SPLITS["halves"] | {"more": []}}}, "'halves' has ['more'"),
+        ({"splits": {"halves": SPLITS["halves"] | {"train": [16]}}}, "'halves', train, has 16"),
+        ({"splits": {"halves": SPLITS["halves"] | {"train": [-1]}}}, "'halves', train, has -1"),
+        ({"splits": {"halves": SPLITS["halves"] | {"train": [True]}}}, "train, has True"),
+        ({"splits": {"halves": SPLITS["halves"] | {"train": ["0"]}}}, "train, has '0'"),
+        ({"splits": {"halves": SPLITS["halves"] | {"train": "abc"}}}, "train, has 'a'"),
+        ({"splits": {"halves": SPLITS["halves"] | {"train": [[0]]}}}, "train, has [0]"),
+        ({"splits": {"halves": SPLITS["halves"] | {"train": 3}}}, ""),
+        ({"splits": {"halves": SPLITS["halves"] | {"train": [0, 1]}}}, "has a class twice"),
+        ({"splits": {"a\nb": {}}}, "'a\\nb' has []"),
+        ({"splits": {"halves": ["train", "val", "test"]}}, ""),
+        ({"splits": []}, ""),
+        ({"splits": {}}, "default_scheme is 'halves'; expected one of []"),
+        ({"default_scheme": "thirds"}, "is 'thirds'; expected one of ['halves', 'quarters']"),
+        ({"channels": 2, "image_shape": [28, 28, 2]}, "channels is 2; expected 1 or 3"),
+        ({"image_shape": [2**31, 2**33, 1]}, "is damaged (it has no"),
+        ({"image_shape": [-28, 28, 1]}, "image_shape has -28"),
+        ({"class_names": list(range(16))}, "class_names has 0; expected text"),
+        ({"identity": {"namespace": "wordnet"}}, "identity has ['namespace']"),
+        ({"identity": IDENTITY | {"more": ""}}, "identity has ['more'"),
+        ({"identity": IDENTITY | {"pattern": 3}}, "identity has 3; expected text"),
+        ({"identity": IDENTITY | {"pattern": "(n"}}, "identity has '(n'; expected a pattern of"),
+        ({"identity": IDENTITY | {"pattern": "n"}}, "identity has 'n'; expected a pattern of"),
+        ({"identity": IDENTITY | {"pattern": "(a)(b)"}}, "expected a pattern of one group"),
+        ({"identity": IDENTITY | {"pattern": "(a{99999999999})"}}, "expected a pattern of"),
+        ({"identity": "wordnet"}, "identity is 'wordnet'"),
+        ({"sources": [{"name": "a.zip"}]}, "sources has {'name': 'a.zip'}"),
+        ({"sources": ["a.zip"]}, "sources has 'a.zip'"),
+        ({"skipped": [["a", "b", "c"]]}, "skipped has ['a', 'b', 'c']"),
+        ({"missing": {"images": "7"}}, "missing has '7'"),
+    ],
+)
+def test_a_description_that_contradicts_itself_is_refused(
+    copied: Path, change: dict, message: str
+) -> None:
+    described = json.loads((copied / "store.json").read_text()) | change
+    del described["sha256"]
+    sha256 = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    (copied / "store.json").write_text(json.dumps(described | {"sha256": sha256}))
+    with pytest.raises(EpisodesError) as caught:
+        Store(copied)
+    told = str(caught.value)
+    assert "\n" not in told and "is damaged (" in told and message in told
+    assert str(copied / "store.json") in told or str(shard_of(copied)) in told
+
+
+@pytest.mark.parametrize("key", ["rows", "bytes", "id_bytes"])
+@pytest.mark.parametrize("value", [-1, 2**61, 10**30, "1", None])
+def test_a_shard_that_cannot_be_is_refused(copied: Path, key: str, value: object) -> None:
+    described = json.loads((copied / "store.json").read_text())
+    described["shards"][0][key] = value
+    if key == "rows":
+        described["class_sizes"] = [value] + [0] * 15
+    del described["sha256"]
+    sha256 = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    (copied / "store.json").write_text(json.dumps(described | {"sha256": sha256}))
+    with pytest.raises(EpisodesError) as caught:
+        Store(copied)
+    assert "\n" not in str(caught.value) and str(copied) in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00\xff"])

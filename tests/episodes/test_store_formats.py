@@ -19,6 +19,7 @@ from PIL import Image
 from episodes.errors import EpisodesError, UsageError
 from episodes.store import Store
 from episodes.store import open as open_store
+from episodes.store.layout import IndexInfo, write_info
 from episodes.store.shards import writer
 from tests.episodes.made_stores import (
     FORMATS,
@@ -119,7 +120,7 @@ def test_images_of_differing_sizes(tmp_path: Path, container: str, encoding: str
     }
     given = files if encoding == "original" else pixels
     store = make_store(tmp_path / "birds", given, container, encoding)
-    with pytest.raises(UsageError, match=r"differ in size: open it with size=84 \(episodes.open\("):
+    with pytest.raises(UsageError, match=r"differ in size: open it .*\(episodes.open\("):
         store.images(np.array([0]))
     expected = [image for of_class in pixels.values() for image in of_class.values()]
     for row, image in enumerate(expected):
@@ -304,11 +305,87 @@ def test_a_damaged_index_is_refused(tmp_path: Path) -> None:
         Store(tmp_path / "made")
 
 
+ENTRY = [("offset", "<i8"), ("length", "<i8"), ("id", "S8")]
+
+
+def entries(count: int = 20, dtype: object = ENTRY, **fields: object) -> np.ndarray:
+    made = np.zeros(count, dtype)
+    for name, value in ({"offset": 512, "length": 9, "id": b"a"} | fields).items():
+        if name in (made.dtype.names or ()):
+            made[name] = value
+    return made
+
+
+def saved(array: np.ndarray) -> bytes:
+    np.save(buffer := io.BytesIO(), array)
+    return buffer.getvalue()
+
+
+def zipped() -> bytes:
+    np.savez(buffer := io.BytesIO(), entries())
+    return buffer.getvalue()
+
+
+def reshaped(content: bytes, shape: bytes) -> bytes:
+    """An .npy file whose header names another shape."""
+    header, rest = content[:128], content[128:]
+    changed = header.replace(b"(20,)", shape)
+    return changed[:127].ljust(127)[:127] + b"\n" + rest
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is no .npy file"),
+        (b"offset,length,id\n", "it is no .npy file"),
+        (saved(entries())[:50], "it is no .npy file"),
+        (saved(entries()).replace(b"descr", b"[[[[["), "it is no .npy file"),
+        (zipped(), "it is no .npy file"),
+        (saved(np.array([{}] * 20)), "it holds object; expected offset, length and id"),
+        (saved(np.zeros(20)), "it holds float64; expected"),
+        (saved(entries(dtype=[("place", "<i8"), *ENTRY[1:]])), "it holds .*place.*; expected"),
+        (saved(entries(dtype=[("offset", "<i4"), *ENTRY[1:]])), "it holds .*<i4.*; expected"),
+        (saved(entries(dtype=[*ENTRY[:2], ("id", "<U8")])), "it holds .*<U8.*; expected"),
+        (saved(entries(dtype=[*ENTRY, ("more", "<i8")])), "it holds .*more.*; expected"),
+        (saved(entries(19)), r"its shape is \(19,\); expected 20 rows"),
+        (saved(entries(21)), r"its shape is \(21,\); expected 20 rows"),
+        (saved(entries().reshape(4, 5)), r"its shape is \(4, 5\); expected 20 rows"),
+        (saved(entries())[:-1], "its 20 rows have 479 bytes"),
+        (reshaped(saved(entries()), b"(9**9,)"), "it is no .npy file"),
+        (reshaped(saved(entries()), b"(99999999999,)"), "its shape is .*; expected 20 rows"),
+        (saved(entries(offset=-1)), "it names places outside of shard-00000.tar"),
+        (saved(entries(offset=1 << 40)), "it names places outside of"),
+        (saved(entries(offset=2**63 - 1)), "it names places outside of"),
+        (saved(entries(length=0)), "it names places outside of"),
+        (saved(entries(length=2**63 - 1)), "it names places outside of"),
+        (saved(entries(offset=-(2**63), length=2**63 - 1)), "it names places outside of"),
+    ],
+)
+def test_an_index_that_is_whole_but_wrong_is_refused(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    store = make(tmp_path / "made", "webdataset", "raw")
+    (shard,) = store.info.shards
+    (tmp_path / "made" / "shard-00000.npy").write_bytes(content)
+    index = IndexInfo("shard-00000.npy", len(content), hashlib.sha256(content).hexdigest())
+    write_info(store.path, replace(store.info, shards=(replace(shard, index=index),)))
+    expected = rf"the index .*shard-00000.npy is damaged \({message}.*\): type `episodes prepare"
+    with pytest.raises(EpisodesError, match=expected) as caught:
+        Store(tmp_path / "made")
+    assert "\n" not in str(caught.value)
+
+
 def test_damaged_offsets_are_refused(tmp_path: Path) -> None:
     store = make(tmp_path / "made", "hdf5", "original")
     shard = store.info.shards[0]
     content = bytearray((store.path / shard.file).read_bytes())
-    for position, value in ((0, 1), (8, 1 << 40), (8 * 20, 1 << 40), (8 * 5, -3)):
+    for position, value in (
+        (0, 1),
+        (8, 1 << 40),
+        (8 * 20, 1 << 40),
+        (8 * 5, -3),
+        (8 * 20, 2**63 - 1),
+    ):
         hurt = content.copy()
         place = shard.arrays["offsets"] + position
         hurt[place : place + 8] = value.to_bytes(8, "little", signed=True)

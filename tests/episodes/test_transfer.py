@@ -196,7 +196,65 @@ def test_shards_of_another_store_are_not_taken_for_ones_own(store: Store, tmp_pa
     folder = tmp_path / "there"
     with pytest.raises(Quits):
         push(other_store(tmp_path / "another"), f"file://{folder}", progress=quitting_after(2))
-    push(store, f"file://{folder}")
+    there = contents(folder)
+    with pytest.raises(UsageError, match=r"holds shard-00000.h5 and no store: .*--force to remove"):
+        push(store, f"file://{folder}")
+    assert contents(folder) == there
+    push(store, f"file://{folder}", force=True)
+    assert contents(folder) == contents(store.path)
+
+
+@pytest.mark.parametrize("name", ["shard-00000.tar", "shard-00000.h5", "card.md"])
+def test_files_that_no_push_left_there_are_removed_only_by_force(
+    store: Store, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / name).write_bytes(b"somebody's work")
+    expected = (
+        rf"theirs holds {name} and no store: .* such as file://.*/theirs/made, or add --force"
+    )
+    with pytest.raises(UsageError, match=expected) as error:
+        push(store, f"file://{folder}")
+    assert "\n" not in str(error.value)
+    assert contents(folder) == {name: b"somebody's work"}
+    push(store, f"file://{folder}", force=True)
+    assert contents(folder) == contents(store.path)
+
+
+@pytest.mark.parametrize("name", ["shard-000000.tar", "shard-train.tar", "shard-0.h5", "README.md"])
+def test_what_is_no_file_of_a_store_is_never_removed(
+    store: Store, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / name).write_bytes(b"somebody's work")
+    for force in (False, True):
+        with pytest.raises(UsageError, match=f"holds {name}, which is no part of a store"):
+            push(store, f"file://{folder}", force=force)
+    assert contents(folder) == {name: b"somebody's work"}
+
+
+def test_a_store_json_of_another_program_is_never_removed(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "store.json").write_text('{"shop": "open"}')
+    for force in (False, True):
+        with pytest.raises(UsageError, match="holds a store.json that describes no store"):
+            push(store, f"file://{folder}", force=force)
+    assert contents(folder) == {"store.json": b'{"shop": "open"}'}
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_push_killed_while_it_wrote_the_description_goes_on(
+    store: Store, tmp_path: Path, force: bool
+) -> None:
+    folder = tmp_path / "there"
+    with pytest.raises(Quits):
+        push(store, f"file://{folder}", progress=quitting_after(2))
+    (folder / "store.json").write_bytes((store.path / "store.json").read_bytes()[:100])
+    rest = sum(shard.bytes for shard in store.info.shards[2:])
+    assert push(store, f"file://{folder}", force=force).bytes == rest
     assert contents(folder) == contents(store.path)
 
 

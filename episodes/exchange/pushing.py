@@ -8,11 +8,12 @@ from episodes.download.transfer import Retries
 from episodes.errors import EpisodesError, UsageError
 from episodes.exchange.files import files_of
 from episodes.exchange.remote import RemoteFolder
-from episodes.exchange.urls import WEB, protocol, refuse_offline, without_slash
+from episodes.exchange.urls import WEB, file_system, protocol, refuse_offline, without_slash
 from episodes.progress import Progress, silent
 from episodes.store import Store
 from episodes.store.layout import CARD_NAME, FILE_NAME, belongs_to_store
 
+LOCAL = ("", "file", "local")
 MARK = "store.json.pushing"
 
 
@@ -80,6 +81,10 @@ def _refuse_place(store: Store, url: str, i_have_rights: bool) -> None:
             "(file://, s3://, gs://, hf://)"
         )
     refuse_offline(url)
+    if protocol(url) in LOCAL:
+        target = Path(file_system(url)[1])
+        if target.exists() and target.samefile(store.path):
+            raise UsageError(f"{url} is the store's own folder: push to another place")
 
 
 def _state(

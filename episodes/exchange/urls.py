@@ -18,8 +18,13 @@ def protocol(url: str) -> str:
 
 
 def without_slash(url: str) -> str:
-    """`url` without slashes at its end, unless they are all that follows its protocol."""
+    """`url` without slashes at its end, unless they are all that follows its protocol.
+
+    Raises UsageError for a path that names no folder of its own.
+    """
     stripped = url.rstrip("/")
+    if not stripped:
+        raise UsageError(f"{url!r} names no folder of its own: expected one below it")
     return url if stripped.endswith(":") else stripped
 
 

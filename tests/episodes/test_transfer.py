@@ -512,3 +512,18 @@ def test_the_commands(store: Store, tmp_path: Path, memory: str) -> None:
     assert json.loads(command("push", store.path, memory, "--json").stdout)["bytes_sent"] == 0
     refused = command("pull", "memory://nowhere", "--out", tmp_path / "pulled")
     assert refused.exit_code == 1 and refused.stderr.startswith("error: memory://nowhere holds no")
+
+
+def test_a_store_is_not_pushed_onto_itself_or_nowhere(tiny_store: Store, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_store.path, tmp_path / "tiny"))
+    (tmp_path / "link").symlink_to(folder)
+    store = Store(folder)
+    for url in (str(folder), f"file://{folder}", f"file://{tmp_path}/link/"):
+        with pytest.raises(UsageError, match="is the store's own folder"):
+            push(store, url, force=True)
+    for url in ("/", ""):
+        with pytest.raises(UsageError, match="names no folder of its own"):
+            push(store, url)
+        with pytest.raises(UsageError, match="names no folder of its own"):
+            pull(url, home=tmp_path / "home")
+    store.verify(deep=True)

@@ -3,6 +3,7 @@
 The kernel zeroes every new page: at the rate at which rows are copied, that costs as much again.
 """
 
+import os
 import sys
 import threading
 
@@ -20,6 +21,10 @@ class BufferPool:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
         self._kept: list[np.ndarray] = []
         self._lock = threading.Lock()
 
@@ -28,6 +33,8 @@ class BufferPool:
         size = int(np.prod(shape))
         if not _counts_are_exact():
             return np.empty(shape, np.uint8)
+        if self._process != os.getpid():
+            self._begin()  # a fork may have copied a lock that nobody will ever release
         with self._lock:
             for position in range(len(self._kept)):
                 buffer = self._kept[position]

@@ -4,7 +4,9 @@ import gc
 import json
 import os
 import pickle
+import signal
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -174,6 +176,20 @@ def test_a_pool_hands_a_buffer_out_again_only_when_nobody_holds_it() -> None:
     gc.collect()
     assert pool.take((2, 2)).ctypes.data == address
     assert pool.take((100, 100)).shape == (100, 100)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_while_another_thread_holds_the_lock_is_no_deadlock() -> None:
+    pool = BufferPool(2)
+    pool.take((3, 3))
+    with pool._lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            pool.take((3, 3))
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_share_survives_pickling(stream: Stream) -> None:

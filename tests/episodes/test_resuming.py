@@ -5,8 +5,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,12 +83,12 @@ def records_of(tiny: Tiny, stop_after: int | None = None) -> Iterator[Record]:
         yield record
 
 
-def make(tiny: Tiny, home: Path, records: Iterator[Record]) -> Store:
+def make(tiny: Tiny, home: Path, records: Callable[[], Iterator[Record]]) -> Store:
     return prepare_input(
         tiny.manifest,
         recipe_for(tiny.manifest),
         Form(),
-        lambda: Input("archives", lambda: records),
+        lambda: Input("archives", records),
         home=home,
     )
 
@@ -112,10 +113,10 @@ def test_what_was_made_before_the_interruption_is_not_made_again(
     tiny: Tiny, tiny_store: Store, tmp_path: Path, made: list[str]
 ) -> None:
     with pytest.raises(Interrupted):
-        make(tiny, tmp_path, records_of(tiny, stop_after=200))
+        make(tiny, tmp_path, partial(records_of, tiny, 200))
     before = len(made)
     assert 100 < before <= 200
-    assert make(tiny, tmp_path, records_of(tiny)).digest == tiny_store.digest
+    assert make(tiny, tmp_path, partial(records_of, tiny)).digest == tiny_store.digest
     assert len(made) <= 320 + 96  # what was under way, at most three groups of 32
     assert len(made) >= 320
 
@@ -129,15 +130,8 @@ def test_an_image_that_changed_since_is_not_taken_from_the_spool(
             yield replace(record, image=other) if count == 5 else record
 
     with pytest.raises(Interrupted):
-        make(tiny, tmp_path, tampered())
-    facts = tiny.manifest
-    store = prepare_input(
-        facts,
-        recipe_for(facts),
-        Form(),
-        lambda: Input("archives", lambda: records_of(tiny)),
-        home=tmp_path,
-    )
+        make(tiny, tmp_path, tampered)
+    store = make(tiny, tmp_path, partial(records_of, tiny))
     assert store.digest == tiny_store.digest
 
 
@@ -145,19 +139,12 @@ def test_a_spool_that_was_damaged_meanwhile_is_begun_again(
     tiny: Tiny, tiny_store: Store, tmp_path: Path
 ) -> None:
     with pytest.raises(Interrupted):
-        make(tiny, tmp_path, records_of(tiny, stop_after=300))
+        make(tiny, tmp_path, partial(records_of, tiny, 300))
     rows = tmp_path / "stores" / ".tiny.spool" / "rows"
     data = bytearray(rows.read_bytes())
     data[5000] ^= 0xFF
     rows.write_bytes(bytes(data))
-    facts = tiny.manifest
-    store = prepare_input(
-        facts,
-        recipe_for(facts),
-        Form(),
-        lambda: Input("archives", lambda: records_of(tiny)),
-        home=tmp_path,
-    )
+    store = make(tiny, tmp_path, partial(records_of, tiny))
     assert store.digest == tiny_store.digest
     store.verify(deep=True)
 
@@ -168,4 +155,4 @@ def test_an_image_that_comes_twice_is_told(tiny: Tiny, tmp_path: Path) -> None:
         yield from records_of(tiny)
 
     with pytest.raises(EpisodesError, match="the image images_background/.* is there twice"):
-        make(tiny, tmp_path, twice())
+        make(tiny, tmp_path, twice)

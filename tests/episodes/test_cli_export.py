@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,9 @@ def run(*arguments: object) -> Result:
 def piped(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     """`episodes stream tiny` with its output in a pipe."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    if os.name == "posix":
+        # Jobs that a script starts in the background ignore Ctrl-C, and so would their children.
+        pipes["preexec_fn"] = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen([*COMMAND, "stream", "tiny", *SHAPE, *map(str, arguments)], **pipes)
 
 

@@ -1,4 +1,4 @@
-"""Decoding and resizing of images: any mode to uint8 grey or RGB, by Pillow."""
+"""Decoding and resizing of images: any mode to uint8 grey or RGB, as Pillow does it."""
 
 import io
 from importlib.util import find_spec
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from episodes import jpeg
 from episodes.errors import EpisodesError, UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ RESIZE_METHODS = tuple(
 )
 MODES = {1: "L", 3: "RGB"}
 # Not all that Pillow knows: some formats would start another program on a stranger's bytes.
-FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+# The first to know its own is asked no further.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "JPEG2000", "PPM", "TGA", "TIFF", "WEBP")
 PNG_COMPRESSION = 1
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
@@ -29,8 +31,11 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> np.ndarray:
 
     The format is told from the bytes, whatever the suffix. Alpha is dropped, palettes and CMYK are
     converted as Pillow does, 16-bit grey is scaled to 8 bits, and EXIF orientation is ignored, as
-    the field does. Raises EpisodesError naming `name` for what does not decode.
+    the field does. Raises EpisodesError naming `name` for what does not decode. Where simplejpeg is
+    installed, it decodes the colour JPEGs of which it gives the same pixels.
     """
+    if channels == 3 and (rgb := jpeg.decode_rgb(encoded)) is not None:
+        return rgb
     from PIL import Image, UnidentifiedImageError
 
     try:

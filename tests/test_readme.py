@@ -79,6 +79,11 @@ def test_bash_block_runs(block: Block, workplace: Path) -> None:
 
 @pytest.mark.parametrize("block", blocks("python"))
 def test_python_block_runs(block: Block, workplace: Path) -> None:
+    if "adapters" in block.marker.split():
+        # Not every pair of frameworks can be loaded into one process.
+        run = subprocess.run([sys.executable, "-c", block.code], capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return
     exec(compile(block.code, f"README block at line {block.line}", "exec"), {"__name__": "readme"})
 
 

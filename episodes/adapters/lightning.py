@@ -5,6 +5,7 @@ from typing import Any
 
 from episodes.adapters import framework
 from episodes.adapters.torch.tensors import Tensors, to_tensors
+from episodes.adapters.torch.transforms import Transform
 from episodes.errors import UsageError
 from episodes.stream import Stream
 
@@ -18,7 +19,7 @@ class EpisodeDataModule(LightningDataModule):
     and never comes back to an episode; `val` and `test` give their first `val_episodes` and
     `test_episodes` every time. Ranks share all of them. The state, which Lightning keeps in its
     checkpoints, is one number: the next training episode. `threads` read ahead; there is nothing
-    for worker processes to do.
+    for worker processes to do. `transform` is applied to training batches, on their device.
     """
 
     def __init__(
@@ -32,8 +33,10 @@ class EpisodeDataModule(LightningDataModule):
         val_episodes: int = 600,
         test_episodes: int = 600,
         threads: int = 1,
+        transform: Transform | None = None,
     ) -> None:
         super().__init__()
+        self.transform = transform
         self.streams = {"train": train, "val": val, "test": test}
         self.batch_size, self.threads = batch_size, threads
         self.train_episodes = train_episodes
@@ -57,11 +60,15 @@ class EpisodeDataModule(LightningDataModule):
         return to_tensors(batch, device, non_blocking=True)
 
     def on_after_batch_transfer(self, batch: Tensors, dataloader_idx: int) -> Tensors:
-        """Notes which episode is next: batches that were only read ahead do not count."""
-        if self.trainer is not None and self.trainer.training:
-            share = self.share("train")
-            self.next = int(batch["index"][-1]) - share.rank + share.world
-        return batch
+        """Transforms a training batch, and notes which episode is next.
+
+        Batches that were only read ahead do not count.
+        """
+        if self.trainer is None or not self.trainer.training:
+            return batch
+        share = self.share("train")
+        self.next = int(batch["index"][-1]) - share.rank + share.world
+        return batch if self.transform is None else self.transform(batch)
 
     def state_dict(self) -> dict[str, int]:
         """The next training episode."""

@@ -150,7 +150,7 @@ def _rows(stream: Stream) -> list[np.ndarray]:
     """int64 [n] for each store: the rows that episodes can have, of whole classes."""
     return [
         np.concatenate([first + np.arange(size) for first, size in zip(*places, strict=True)])
-        for places in ((table.starts, table.sizes) for table in stream._tables)
+        for places in ((table.starts, table.sizes) for table in stream.class_tables)
     ]
 
 

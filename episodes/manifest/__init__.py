@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from episodes.errors import EpisodesError, unknown_name
+from episodes.errors import EpisodesError, UsageError, unknown_name
 from episodes.manifest.class_table import ClassTable, parse_class_table
 from episodes.manifest.facts import (
     ACCESS_CLASSES,
@@ -18,6 +18,7 @@ from episodes.manifest.facts import (
     Identity,
     ImageFormat,
     Manifest,
+    Normalisation,
     Source,
     SourceFile,
     SplitScheme,
@@ -32,6 +33,7 @@ __all__ = [
     "Identity",
     "ImageFormat",
     "Manifest",
+    "Normalisation",
     "Source",
     "SourceFile",
     "SplitScheme",
@@ -110,6 +112,7 @@ def parse(path: Path) -> Manifest:
         parameters=dict(table.optional_table("parameters").values),
         identity=_identity(table),
         twins=_twins(table),
+        normalisation=_normalisation(table),
     )
 
 
@@ -226,6 +229,24 @@ def _identity(table: Table) -> Identity | None:
     if groups != 1:
         raise entry.error("pattern", f"is {pattern!r}; expected a pattern with exactly one group")
     return Identity(entry.get("namespace", str), pattern)
+
+
+def _normalisation(table: Table) -> Normalisation | None:
+    entry = table.optional_table("normalisation")
+    if not entry.values:
+        return None
+    # Numbers stand as they were published: of images in which white is 1, or of levels to 255.
+    white = entry.get("white", int)
+    if white not in (1, 255):
+        raise entry.error("white", f"is {white}; expected 1 or 255")
+    mean, std = (tuple(number / white for number in entry.numbers(key)) for key in ("mean", "std"))
+    channels = table.table("image").get("channels", int)
+    if len(mean) != channels:
+        raise entry.error("mean", f"has {len(mean)} numbers; image.channels is {channels}")
+    try:
+        return Normalisation(mean, std, entry.get("source", str))
+    except UsageError as error:
+        raise entry.error("*", f"is wrong: {error}") from None
 
 
 def _digest(*texts: str) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from episodes.errors import UsageError
+
 PARTS = ("train", "val", "test")
 ACCESS_CLASSES = ("open", "gdrive", "login", "manual")
 
@@ -74,6 +76,31 @@ class ImageFormat:
 
 
 @dataclass(frozen=True)
+class Normalisation:
+    """The mean and standard deviation of each channel by which images are normalised.
+
+    They are those of images in [0, 1], as torchvision's `Normalize` takes them; `source` says whose
+    they are. Raises UsageError for numbers outside of [0, 1] and a standard deviation of 0.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str = "your own"
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise UsageError(
+                f"mean has {len(self.mean)} numbers, std {len(self.std)}; expected one a channel"
+            )
+        if not all(
+            0 <= mean <= 1 and 0 < std <= 1 for mean, std in zip(self.mean, self.std, strict=True)
+        ):
+            raise UsageError(
+                f"mean {self.mean}, std {self.std}: expected numbers of images in [0, 1]"
+            )
+
+
+@dataclass(frozen=True)
 class Identity:
     """How to tell that a class is also another dataset's.
 
@@ -106,7 +133,11 @@ class Witness:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The facts of one dataset; `class_images` counts each class's images where that is known."""
+    """The facts of one dataset.
+
+    `class_images` counts each class's images where that is known; `normalisation` is None where
+    nobody published constants.
+    """
 
     name: str
     title: str
@@ -128,6 +159,7 @@ class Manifest:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     identity: Identity | None = None
     twins: Twins | None = None
+    normalisation: Normalisation | None = None
 
     @property
     def generated(self) -> bool:

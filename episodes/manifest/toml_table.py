@@ -55,6 +55,13 @@ class Table:
             raise self.error(key, f"is {values!r}; expected an array of strings")
         return tuple(values)
 
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """The array of numbers `key` inside this one."""
+        values = self.get(key, list)
+        if not all(type(value) in (int, float) for value in values):
+            raise self.error(key, f"is {values!r}; expected an array of numbers")
+        return tuple(map(float, values))
+
     def error(self, key: str, what: str) -> EpisodesError:
         """The error about `key` of this table."""
         return EpisodesError(f"{self.path.name}: {self.prefix}{key} {what}")

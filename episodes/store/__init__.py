@@ -2,15 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from episodes import images as codec
+from episodes import manifest
 from episodes.errors import EpisodesError, UsageError, unknown_name
-from episodes.manifest import PARTS
+from episodes.manifest import PARTS, Normalisation
 from episodes.recipe import LARGEST_SIZE
 from episodes.store.layout import StoreInfo, read_info
 from episodes.store.reading import Rows
@@ -134,6 +136,21 @@ class Store:
         """What the manifest suggests to trainers, such as the number of iterations."""
         return self.info.training
 
+    @property
+    def normalisation(self) -> Normalisation:
+        """The constants that were published to normalise the dataset's images by.
+
+        Raises UsageError where nobody published any, as of one's own images.
+        """
+        dataset = self.info.dataset
+        shipped = manifest.load(dataset) if dataset in manifest.names() else None
+        if shipped is None or shipped.normalisation is None:
+            raise UsageError(
+                f"nobody published normalisation constants of {dataset}: give your own, "
+                "episodes.manifest.Normalisation(mean=..., std=...)"
+            )
+        return shipped.normalisation
+
     def split_name(self, split: str) -> str:
         """The full name, SCHEME.PART, of `split`, which may leave the scheme out.
 
@@ -178,6 +195,16 @@ class Store:
                 )
             out[position] = image
         return out
+
+    def gathers(self, rows: np.ndarray, size: int) -> Sequence[Callable[[np.ndarray], object]]:
+        """For each `size` of the int64 `rows` [n] in turn, what gathers their images into an array.
+
+        As `images`, for many batches at once: quicker, because the rows are looked up together.
+        """
+        if self.info.keeps_pixels:
+            return self._rows.gathers(rows, size)
+        batches = (rows[first : first + size] for first in range(0, max(1, len(rows)), size))
+        return [partial(self.images, batch) for batch in batches]
 
     def image(self, row: int) -> np.ndarray:
         """One image at its own size, uint8 [H, W, C], also of a view."""
@@ -268,7 +295,7 @@ def open(name_or_path: str | Path, *, home: Path | None = None, size: int | None
 
 
 def _open(name_or_path: str | Path, home: Path | None) -> Store:
-    from episodes import manifest, places, prepare
+    from episodes import places, prepare
 
     name = str(name_or_path)
     if isinstance(name_or_path, Path) or os.sep in name or name in (".", ".."):

@@ -215,6 +215,25 @@ def test_lightning_trains_on_and_validates_on_the_same(lightning: Any, stream: S
     assert_same(batch, stream.batch(0, 1), channels_first=True)
 
 
+def test_lightning_transforms_training_batches_alone(lightning: Any, stream: Stream) -> None:
+    from episodes.adapters.lightning import EpisodeDataModule
+
+    transformed = []
+
+    def transform(batch: dict[str, Any]) -> dict[str, Any]:
+        transformed.append(batch["index"].tolist())
+        return batch | {"index": batch["index"] + 100}
+
+    data = EpisodeDataModule(
+        stream, stream, batch_size=2, train_episodes=4, val_episodes=2, transform=transform
+    )
+    model = recorder(lightning)
+    trainer(lightning, max_epochs=1, num_sanity_val_steps=0).fit(model, data)
+    assert transformed == [[0, 1], [2, 3]]
+    assert model.seen == {"train": [[100, 101], [102, 103]], "val": [[0, 1]], "test": []}
+    assert data.state_dict() == {"next": 4}
+
+
 def test_lightning_goes_on_in_the_middle_of_an_epoch(
     lightning: Any, stream: Stream, tmp_path: Path
 ) -> None:

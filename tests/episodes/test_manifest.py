@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 
 from episodes import manifest
 from episodes.errors import EpisodesError, UsageError
+from episodes.manifest import Normalisation
+from episodes.store import Store
 from tests.episodes.conftest import MANIFEST, Tiny
 
 
@@ -93,6 +96,81 @@ def test_splits_equal_the_published_lists(
     assert set(published) == set(manifest.PARTS)
     for part, classes in facts.schemes[scheme].classes.items():
         assert sorted(facts.class_names[index] for index in classes) == sorted(published[part])
+
+
+MINI_LEVELS = ((120.39586422, 115.59361427, 104.54012653), (70.68188272, 68.27635443, 72.54505529))
+CIFAR_LEVELS = (
+    (129.37731888, 124.10583864, 112.47758569),
+    (68.20947949, 65.43124043, 70.45866994),
+)
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+TO_MINUS_ONE = ((0.5,) * 3, (0.5,) * 3)
+NORMALISATIONS = {
+    "aircraft": TO_MINUS_ONE,
+    "cifar-fs": CIFAR_LEVELS,
+    "cub": IMAGENET,
+    "dogs": TO_MINUS_ONE,
+    "fc100": CIFAR_LEVELS,
+    "imagenet": IMAGENET,
+    "miniimagenet": MINI_LEVELS,
+    "omniglot": ((0.5,), (0.5,)),
+    "tieredimagenet": MINI_LEVELS,
+}
+
+
+def test_normalisation_constants_are_the_published_ones_in_units_of_images_to_1() -> None:
+    found = {name: manifest.load(name).normalisation for name in manifest.names()}
+    assert {name for name, entry in found.items() if entry is not None} == set(NORMALISATIONS)
+    for name, published in NORMALISATIONS.items():
+        entry = found[name]
+        assert entry is not None and entry.source
+        white = 255 if published in (MINI_LEVELS, CIFAR_LEVELS) else 1
+        for numbers, levels in zip((entry.mean, entry.std), published, strict=True):
+            assert numbers == tuple(level / white for level in levels)
+
+
+def test_a_store_knows_its_datasets_constants_or_says_that_there_are_none(
+    tiny_store: Store,
+) -> None:
+    info = replace(tiny_store.info, dataset="cub")
+    tiny_store.info, kept = info, tiny_store.info
+    try:
+        assert tiny_store.normalisation == manifest.load("cub").normalisation
+    finally:
+        tiny_store.info = kept
+    with pytest.raises(UsageError, match="^nobody published normalisation constants of tiny: give"):
+        tiny_store.normalisation  # noqa: B018
+
+
+def normalised(white: str = "255", mean: str = "[127.5]", std: str = "[64]") -> str:
+    return f'[normalisation]\nwhite = {white}\nmean = {mean}\nstd = {std}\nsource = "us"\n'
+
+
+def test_a_manifest_may_have_constants_of_levels(tmp_path: Path, tiny: Tiny) -> None:
+    path = write(tmp_path, f"{MANIFEST}\n{normalised()}", classes_of(tiny))
+    assert manifest.parse(path).normalisation == Normalisation((0.5,), (64 / 255,), "us")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (normalised(white="256"), "normalisation.white is 256; expected 1 or 255"),
+        (normalised(mean="[1, 2, 3]"), r"mean has 3 numbers; image.channels is 1"),
+        (normalised(std="[1, 2]"), r"wrong: mean has 1 numbers, std 2; expected one a channel"),
+        (normalised(white="1"), r"expected numbers of images in \[0, 1\]"),
+        (normalised(std="[0]"), r"expected numbers of images in \[0, 1\]"),
+        (normalised(mean="[nan]"), r"expected numbers of images in \[0, 1\]"),
+        (normalised(mean='["a"]'), "expected an array of numbers"),
+        ("[normalisation]\nwhite = 1\n", "normalisation.mean is missing; expected an array"),
+    ],
+)
+def test_wrong_constants_name_file_and_key(
+    tmp_path: Path, tiny: Tiny, table: str, message: str
+) -> None:
+    path = write(tmp_path, f"{MANIFEST}\n{table}", classes_of(tiny))
+    with pytest.raises(EpisodesError, match=f"^tiny.toml: .*{message}") as caught:
+        manifest.parse(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_dataset_gets_the_nearest_name() -> None:

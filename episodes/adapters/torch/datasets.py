@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from episodes.adapters import framework
 from episodes.adapters.torch.sharing import gathered_to_share
-from episodes.adapters.torch.tensors import Item, as_item, to_tensors
+from episodes.adapters.torch.tensors import Item, Tensors, as_item, to_tensors
+from episodes.adapters.torch.transforms import Transform
 from episodes.episode import EpisodeBatch
 from episodes.errors import UsageError
 from episodes.prefetch import prefetched
@@ -22,14 +23,23 @@ else:
 class EpisodeDataset(torch.utils.data.Dataset[Item]):
     """Episodes `start` to start + count - 1 of a stream, by index.
 
-    An item is a dict of tensors as `to_tensors` gives it; with `tuples`, the tuple of its support
-    images, support labels, query images and query labels. Use it with `collate`.
+    An item is a dict of tensors as `to_tensors` gives it, and then `transform`; with `tuples`, the
+    tuple of its support images, support labels, query images and query labels. Use it with
+    `collate`.
     """
 
-    def __init__(self, stream: Stream, count: int, start: int = 0, tuples: bool = False) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        count: int,
+        start: int = 0,
+        tuples: bool = False,
+        transform: Transform | None = None,
+    ) -> None:
         if count < 0 or start < 0:
             raise UsageError(f"count {count} and start {start}: expected 0 or more")
         self.stream, self.count, self.start, self.tuples = stream, count, start, tuples
+        self.transform = transform
 
     def __len__(self) -> int:
         return self.count
@@ -47,7 +57,10 @@ class EpisodeDataset(torch.utils.data.Dataset[Item]):
             episodes = [batch[position] for position in range(size)]
         else:
             episodes = [self.stream[self.start + int(index)] for index in indices]
-        return [as_item(to_tensors(episode), self.tuples) for episode in episodes]
+        items = map(to_tensors, episodes)
+        if self.transform is not None:
+            items = map(self.transform, items)
+        return [as_item(item, self.tuples) for item in items]
 
 
 class EpisodeIterable(torch.utils.data.IterableDataset[Item]):
@@ -57,7 +70,8 @@ class EpisodeIterable(torch.utils.data.IterableDataset[Item]):
     of a stream stays as it is) and over the workers of a DataLoader: every rank gets the batches
     that `stream.shard().loader(batch_size, start=start, stop=stop)` gives, in that order, whatever
     the number of workers. So batches are made here: give the DataLoader `batch_size=None`.
-    Items are as in `EpisodeDataset`. Outside worker processes `threads` read ahead.
+    Items are as in `EpisodeDataset`. Outside worker processes `threads` read ahead; `transform`
+    runs where the items are asked for.
     """
 
     def __init__(
@@ -69,12 +83,13 @@ class EpisodeIterable(torch.utils.data.IterableDataset[Item]):
         stop: int | None = None,
         threads: int = 1,
         tuples: bool = False,
+        transform: Transform | None = None,
     ) -> None:
         if start < 0 or (batch_size is not None and batch_size < 1):
             raise UsageError(f"start {start} must be 0 or more, batch_size {batch_size} 1 or more")
         self.stream = stream if stream.world > 1 else stream.shard(*_rank_and_world())
         self.batch_size, self.start, self.stop = batch_size, start, stop
-        self.threads, self.tuples = threads, tuples
+        self.threads, self.tuples, self.transform = threads, tuples, transform
 
     def __len__(self) -> int:
         """The number of items of this rank; TypeError without an end."""
@@ -98,9 +113,11 @@ class EpisodeIterator(Iterator[Item]):
         self._go_to(dataset.start + number * self._batch)
 
     def __next__(self) -> Item:
-        item = next(self._items)
+        tensors = next(self._items)
         self._next += self._workers * self._batch
-        return item
+        if self._dataset.transform is not None:
+            tensors = self._dataset.transform(tensors)
+        return as_item(tensors, self._dataset.tuples)
 
     def state_dict(self) -> dict[str, int]:
         """Where to go on, for JSON."""
@@ -120,14 +137,14 @@ class EpisodeIterator(Iterator[Item]):
         tasks = (lambda count=count, read=read: self._read(count, read) for count, read in mine)
         self._items = prefetched(tasks, 0 if self._in_worker else dataset.threads)
 
-    def _read(self, count: int, read: Callable[[], EpisodeBatch]) -> Item:
+    def _read(self, count: int, read: Callable[..., EpisodeBatch]) -> Tensors:
         if self._in_worker:
             tensors = gathered_to_share(self._dataset.stream, count, read)
         else:
             tensors = to_tensors(read())
         if self._dataset.batch_size is None:
-            tensors = {name: tensor[0] for name, tensor in tensors.items()}
-        return as_item(tensors, self._dataset.tuples)
+            return {name: tensor[0] for name, tensor in tensors.items()}
+        return tensors
 
 
 def _rank_and_world() -> tuple[int | None, int | None]:

@@ -6,7 +6,6 @@ import numpy as np
 
 from episodes.adapters import framework
 from episodes.adapters.resident import (
-    Arrays,
     ResidentStream,
     host_memory,
     pixels_shape,
@@ -14,7 +13,8 @@ from episodes.adapters.resident import (
     too_large,
     uploads,
 )
-from episodes.adapters.torch.tensors import usable_device
+from episodes.adapters.torch.tensors import Tensors, usable_device
+from episodes.adapters.torch.transforms import Transform
 from episodes.stream import Stream
 
 if TYPE_CHECKING:
@@ -26,15 +26,20 @@ else:
 class DeviceStream(ResidentStream):
     """The episodes of `stream` as tensors of `device`, which holds all images they can have.
 
-    The images are uploaded once, decoded if the store keeps files. Raises UsageError where they
-    need more bytes than `limit` (default: than are free on the device), and for a device that is
-    not there.
+    The images are uploaded once, decoded if the store keeps files; `transform` is applied to each
+    batch there. Raises UsageError where they need more bytes than `limit` (default: than are free
+    on the device), and for a device that is not there.
     """
 
     def __init__(
-        self, stream: Stream, device: "torch.device | str", limit: int | None = None
+        self,
+        stream: Stream,
+        device: "torch.device | str",
+        limit: int | None = None,
+        transform: Transform | None = None,
     ) -> None:
         super().__init__(stream)
+        self.transform = transform
         self.device = usable_device(device)
         refuse_larger(stream, free_memory(self.device) if limit is None else limit, self.device)
         shape = pixels_shape(stream)
@@ -62,13 +67,13 @@ class DeviceStream(ResidentStream):
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
 
-    def _gathered(self, table: "torch.Tensor", index: np.ndarray, source: np.ndarray) -> Arrays:
+    def _gathered(self, table: "torch.Tensor", index: np.ndarray, source: np.ndarray) -> Tensors:
         size, way = len(index), self.stream.spec.way
         places, class_ids = table[:, :-way], table[:, -way:]
         rows = self._pixels.index_select(0, places.reshape(-1)).view(torch.uint8)
         images = rows.view(size, -1, *self.stream.image_shape).movedim(-1, -3)
         support = len(self._support_labels)
-        return {
+        batch = {
             "support_images": images[:, :support],
             "support_labels": self._support_labels.repeat(size, 1),
             "query_images": images[:, support:],
@@ -77,13 +82,17 @@ class DeviceStream(ResidentStream):
             "index": torch.from_numpy(index),
             "source": torch.from_numpy(source),
         }
+        return batch if self.transform is None else self.transform(batch)
 
 
 def on_device(
-    stream: Stream, device: "torch.device | str", limit: int | None = None
+    stream: Stream,
+    device: "torch.device | str",
+    limit: int | None = None,
+    transform: Transform | None = None,
 ) -> DeviceStream:
     """The same episodes, gathered on `device`; see `DeviceStream`."""
-    return DeviceStream(stream, device, limit)
+    return DeviceStream(stream, device, limit, transform)
 
 
 def free_memory(device: "torch.device") -> int | None:

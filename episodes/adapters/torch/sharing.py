@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,15 +17,15 @@ else:
     torch = framework("torch", "torch")
 
 
-def gathered_to_share(stream: Stream, count: int, read: Callable[[], EpisodeBatch]) -> Tensors:
-    """The batch of `count` episodes that `read` gathers, in two storages of shared memory.
+def gathered_to_share(stream: Stream, count: int, read: Callable[..., EpisodeBatch]) -> Tensors:
+    """The batch of `count` episodes that `read(out=...)` gathers, in two storages of shared memory.
 
     A queue between processes sends a storage as a file descriptor; other memory it copies first.
     """
     shape = (count, stream.spec.support_size + stream.spec.query_size, *stream.image_shape)
     storage = torch.UntypedStorage._new_shared(math.prod(shape))
     images = torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
-    batch = cast(Callable[..., EpisodeBatch], read)(out=images.numpy())
+    batch = read(out=images.numpy())
     numbers = {
         name: array.reshape(count, -1)
         for name, array in arrays(batch).items()

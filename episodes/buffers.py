@@ -3,13 +3,12 @@
 The kernel zeroes every new page: at the rate at which rows are copied, that costs as much again.
 """
 
+import math
 import os
 import sys
 import threading
 
 import numpy as np
-
-HELD_BY_THE_POOL_ALONE = 3  # the pool's list, the loop's name, and the argument of getrefcount
 
 
 class BufferPool:
@@ -20,7 +19,8 @@ class BufferPool:
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self._most = most if _counts_are_exact() else 0
+        (self._free,) = _references([np.empty(0)])
         self._begin()
 
     def _begin(self) -> None:
@@ -30,30 +30,27 @@ class BufferPool:
 
     def take(self, shape: tuple[int, ...]) -> np.ndarray:
         """An array of `shape`, its content undefined."""
-        size = int(np.prod(shape))
-        if not _counts_are_exact():
-            return np.empty(shape, np.uint8)
+        size = math.prod(shape)
         if self._process != os.getpid():
             self._begin()  # a fork may have copied a lock that nobody will ever release
         with self._lock:
-            for position in range(len(self._kept)):
-                buffer = self._kept[position]
-                if sys.getrefcount(buffer) == HELD_BY_THE_POOL_ALONE and buffer.size >= size:
-                    return buffer[:size].reshape(shape)
+            smaller = None
+            for position, references in enumerate(_references(self._kept)):
+                if references == self._free:
+                    if self._kept[position].size >= size:
+                        return self._kept[position][:size].reshape(shape)
+                    smaller = position
             buffer = np.empty(size, np.uint8)
-            self._keep(buffer)
+            if len(self._kept) < self._most:
+                self._kept.append(buffer)
+            elif smaller is not None:
+                self._kept[smaller] = buffer
         return buffer.reshape(shape)
 
-    def _keep(self, buffer: np.ndarray) -> None:
-        """Keep `buffer`, in the place of a smaller one that is free if there is no room."""
-        if len(self._kept) < self._most:
-            self._kept.append(buffer)
-            return
-        for position in range(len(self._kept)):
-            other = self._kept[position]
-            if sys.getrefcount(other) == HELD_BY_THE_POOL_ALONE and other.size < buffer.size:
-                self._kept[position] = buffer
-                return
+
+def _references(arrays: list[np.ndarray]) -> list[int]:
+    """How many hold each array; what the interpreter itself adds differs between its versions."""
+    return [sys.getrefcount(array) for array in arrays]
 
 
 def _counts_are_exact() -> bool:

@@ -12,6 +12,7 @@ from episodes.buffers import BufferPool
 from episodes.class_tables import class_table
 from episodes.episode import Episode, EpisodeBatch
 from episodes.errors import UsageError
+from episodes.gathering import readings
 from episodes.loader import Loader
 from episodes.prefetch import prefetched
 from episodes.sampling import EpisodePlan, EpisodeSpec, PlanBatch
@@ -63,7 +64,7 @@ class Stream:
         self.rank, self.world = rank, world
         self._split_asked_for = split
         self.split = "+".join(dict.fromkeys(store.split_name(split) for store in stores))
-        self._tables = [class_table(store, split, spec) for store in stores]
+        self.class_tables = tuple(class_table(store, split, spec) for store in stores)
         self._key = plan_key(seed, self.split, spec.canonical())
         self._support_labels = np.repeat(np.arange(spec.way), spec.support_counts)
         self._query_labels = np.repeat(np.arange(spec.way), spec.query_counts)
@@ -128,7 +129,9 @@ class Stream:
         Their images are gathered into `out`, uint8 [size, support + query, H, W, C], or else into a
         buffer of the stream's. Raises UsageError for an `out` of another type or shape.
         """
-        return self._gathered(self.plans(start, size), out)
+        plans = self.plans(start, size)
+        (reading,) = readings(self.stores, self.spec, plans, max(1, size), self._buffers)
+        return reading(out)
 
     def batches(
         self, size: int, start: int = 0, stop: int | None = None, threads: int = 1
@@ -174,20 +177,19 @@ class Stream:
 
     def readings(
         self, first: int, stop: int | None, size: int
-    ) -> Iterator[tuple[int, Callable[[], EpisodeBatch]]]:
+    ) -> Iterator[tuple[int, Callable[..., EpisodeBatch]]]:
         """This share of the episodes `first` to before `stop` of the whole stream, `size` at once.
 
-        Each reading says how many episodes it has, and gathers them when it is called. Plans are
-        made many at once.
+        Each reading says how many episodes it has, and gathers them when it is called, into `out`
+        if that is given. Plans are made many at once.
         """
         at_once = max(1, EPISODES_PLANNED_AT_ONCE // size) * size
         position = first + self.rank
         while stop is None or position < stop:
             left = at_once if stop is None else len(range(position, stop, self.world))
             plans = self._plans(position, min(at_once, left))
-            for done in range(0, len(plans.source), size):
-                some = _some(plans, done, size)
-                yield len(some.source), partial(self._gathered, some)
+            for reading in readings(self.stores, self.spec, plans, size, self._buffers):
+                yield len(reading), reading
             position += len(plans.source) * self.world
 
     def fingerprint(self, count: int) -> str:
@@ -212,32 +214,7 @@ class Stream:
         return fingerprint.hexdigest()
 
     def _plans(self, start: int, count: int) -> PlanBatch:
-        return uniform_plans(self._tables, self.spec, self._key, start, count, self.world)
-
-    def _gathered(self, plans: PlanBatch, out: np.ndarray | None = None) -> EpisodeBatch:
-        size, support_size = plans.support_rows.shape
-        rows = np.concatenate((plans.support_rows, plans.query_rows), axis=1)
-        shape = (*rows.shape, *self.image_shape)
-        if out is None:
-            out = self._buffers.take(shape)
-        elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
-            raise UsageError(
-                f"out is {out.dtype} {list(out.shape)}; expected contiguous uint8 {list(shape)}"
-            )
-        if len(self.stores) == 1:
-            self.stores[0].images(rows.reshape(-1), out.reshape(-1, *shape[2:]))
-        else:
-            for position, source in enumerate(plans.source):
-                self.stores[source].images(rows[position], out[position])
-        return EpisodeBatch(
-            support_images=out[:, :support_size],
-            support_labels=np.tile(self._support_labels, (size, 1)),
-            query_images=out[:, support_size:],
-            query_labels=np.tile(self._query_labels, (size, 1)),
-            class_ids=plans.class_ids,
-            index=plans.start + np.arange(size) * self.world,
-            source=plans.source,
-        )
+        return uniform_plans(self.class_tables, self.spec, self._key, start, count, self.world)
 
     def _episodes_at_once(self) -> int:
         """As many as make a buffer that stays in the processor's caches, 1 at least."""
@@ -283,19 +260,6 @@ def stream(
 
 def _only(read: Callable[[], EpisodeBatch]) -> Episode:
     return read()[0]
-
-
-def _some(plans: PlanBatch, first: int, count: int) -> PlanBatch:
-    """The plans from position `first` on, `count` at most."""
-    chosen = slice(first, first + count)
-    return PlanBatch(
-        start=plans.start + first * plans.step,
-        source=plans.source[chosen],
-        class_ids=plans.class_ids[chosen],
-        support_rows=plans.support_rows[chosen],
-        query_rows=plans.query_rows[chosen],
-        step=plans.step,
-    )
 
 
 def _environment(name: str, default: int) -> int:

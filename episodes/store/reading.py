@@ -1,6 +1,7 @@
 """Rows of a store by number, from shards of every format."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -43,12 +44,6 @@ class Shard:
             raise self.file.damaged("its offsets do not lie one behind the other")
         self._starts, self._ends = first + offsets[:-1], first + offsets[1:]
 
-    def gather(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """The raw pixels of `rows`, by a single copy."""
-        assert self.pixels is not None
-        self.file.refuse_changed()
-        return np.take(self.pixels, rows, axis=0, out=out, mode="clip")
-
     def encoded(self, row: int) -> bytes:
         """The image file of `row`."""
         self.file.refuse_changed()
@@ -63,25 +58,56 @@ class Shard:
             raise self.file.damaged("an image id is not text") from None
 
 
+# Some rows of one shard: its array's `take`, their numbers there, and their place in a batch.
+Run = tuple[Callable[..., object], np.ndarray, slice]
+
+
 class Rows:
     """The rows of all shards, counted through."""
 
     def __init__(self, folder: Path, info: StoreInfo, advice: str) -> None:
         self._shards = [Shard(folder, shard, info, advice) for shard in info.shards]
+        self._takes = [shard.pixels.take for shard in self._shards if shard.pixels is not None]
         self._starts = np.cumsum([0, *(shard.rows for shard in info.shards)])
         self._image_shape = info.image_shape
 
     def gather(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The raw pixels of the int64 `rows` [n], uint8 [n, H, W, C], into `out` where given."""
-        self._refuse_absent(rows)
-        if len(self._shards) == 1:
-            return self._shards[0].gather(rows, out)
         if out is None:
             assert self._image_shape is not None
             out = np.empty((len(rows), *self._image_shape), np.uint8)
-        for shard, first, last, local_rows in self._runs(rows):
-            shard.gather(local_rows, out[first:last])
+        (gather,) = self.gathers(rows, max(1, len(rows)))
+        gather(out)
         return out
+
+    def gathers(self, rows: np.ndarray, size: int) -> list[Callable[[np.ndarray], object]]:
+        """For each `size` of the int64 `rows` [n] in turn, what gathers them into an array."""
+        if not len(rows):
+            return [partial(_gather, (), ())]
+        self._refuse_absent(rows)
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        local_rows = rows - self._starts[shards]
+        changes = np.flatnonzero(shards[1:] != shards[:-1]) + 1
+        firsts = np.union1d(changes, np.arange(0, len(rows), size))
+        lasts = np.append(firsts[1:], len(rows))
+        places = firsts % size
+        of_runs = shards[firsts].tolist()
+        for shard in set(of_runs):
+            self._shards[shard].file.refuse_changed()
+        table = zip(
+            *(of_runs, firsts.tolist(), lasts.tolist(), places.tolist()),
+            (places + lasts - firsts).tolist(),
+            strict=True,
+        )
+        runs = [
+            (self._takes[shard], local_rows[first:last], slice(place, end))
+            for shard, first, last, place, end in table
+        ]
+        batches = [*np.flatnonzero(places == 0).tolist(), len(runs)]
+        return [
+            partial(_gather, {self._shards[shard].file for shard in of_runs[a:b]}, runs[a:b])
+            for a, b in pairwise(batches)
+        ]
 
     def encoded(self, row: int) -> bytes:
         """The image file of `row`."""
@@ -104,21 +130,17 @@ class Rows:
             chosen = np.flatnonzero(owner == index)
             yield self._shards[index], chosen, rows[chosen] - self._starts[index]
 
-    def _runs(self, rows: np.ndarray) -> Iterator[tuple[Shard, int, int, np.ndarray]]:
-        """Runs of `rows` that lie in one shard: from where to where, and their rows in it.
-
-        A run is gathered straight into its place; classes come in runs.
-        """
-        owners = np.searchsorted(self._starts, rows, side="right") - 1
-        changes = (np.flatnonzero(np.diff(owners)) + 1).tolist()
-        for first, last in pairwise([0, *changes, len(rows)]):
-            if first < last:
-                owner = int(owners[first])
-                yield self._shards[owner], first, last, rows[first:last] - self._starts[owner]
-
     def _refuse_absent(self, rows: np.ndarray) -> None:
         if len(rows) and not (rows.min() >= 0 and rows.max() < self._starts[-1]):
             raise EpisodesError(
                 f"rows {rows.min()} .. {rows.max()} were asked for; "
                 f"the store has rows 0 .. {self._starts[-1] - 1}"
             )
+
+
+def _gather(files: Collection[MappedFile], runs: Sequence[Run], out: np.ndarray) -> None:
+    """Copy each run of rows straight into its place; classes come in runs."""
+    for file in files:
+        file.refuse_shorter()
+    for take, rows, place in runs:
+        take(rows, 0, out[place], "clip")  # "raise" would copy twice

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import episodes
-from episodes import Store
 from episodes.errors import UsageError
 from trainers import catalog, machine, marks, pictures, provenance, report, run_directory
 from trainers import learner as learners
@@ -16,23 +14,26 @@ from trainers.config import RunConfig, Settings
 from trainers.evaluation import Evaluation
 from trainers.files import write_whole
 from trainers.learner import Learner
+from trainers.metrics import ACCURACY
 from trainers.outer_state import Position, load_weights, read_position
 from trainers.progress import Progress
 from trainers.report import Figures, FixedEpisodes
 from trainers.run import Run, read_config
 from trainers.run_directory import RunDirectory
+from trainers.sources import Source, StoreSource, TaskStream, open_source
 
 
 def test(run: Run, directory: RunDirectory, position: Position, progress: Progress) -> Figures:
     """Test the best checkpoint of a trained run; write the pictures and, last, results.json."""
     config, streams = run.config, run.streams
-    fixed = FixedEpisodes(run.store, streams.test, config.episodes, config.eval_steps)
+    fixed = fixed_episodes(config, run.source, streams.test)
     path, iteration = best_checkpoint(directory, position)
     began = time.monotonic()
     evaluation = evaluate(path, directory, config, run.learner, fixed, progress)
     seconds = {"training": position.seconds, "test": time.monotonic() - began}
 
-    test_figures = report.accuracy_figures(evaluation) | fixed.describe()
+    metric = run.learner.metric
+    test_figures = report.metric_figures(metric, evaluation) | fixed.describe()
     iterations, validations = run_directory.read_metrics(directory.metrics)
     branches = catalog.find("lr", config.lr).branches
     rates = {
@@ -41,17 +42,18 @@ def test(run: Run, directory: RunDirectory, position: Position, progress: Progre
     }
     validation_figures = None
     if streams.validation is not None:
-        validated = FixedEpisodes(
-            run.store, streams.validation, config.val_episodes, config.eval_steps
+        validated = replace(
+            fixed_episodes(config, run.source, streams.validation), episodes=config.val_episodes
         )
-        validation_figures = {"accuracy": position.best[0][0]} | validated.describe()
+        validation_figures = {metric.name: position.best[0][0]} | validated.describe()
     results: Figures = {
         "test": test_figures,
         "validation": validation_figures,
         "checkpoint": {"iteration": iteration, "file": str(path.relative_to(directory.path))},
         "rates": rates,
-        "warnings": report.warnings(test_figures, rates),
-        "marks": marks.figures(run.store.info.marks, run.store.info.marks),
+        "skipped": position.skipped,
+        "warnings": report.warnings(test_figures, rates, position.skipped),
+        "marks": marks.figures(run.source.marks, run.source.marks),
         "splits": {
             "train": streams.training.split,
             "val": streams.validation.split if streams.validation else None,
@@ -59,16 +61,20 @@ def test(run: Run, directory: RunDirectory, position: Position, progress: Progre
         },
         "bn": config.bn,
         "seeds": {"training": config.seed, "episodes": config.episode_seed},
-        "store": {"name": run.store.name, "digest": run.store.digest},
+        "store": {"name": run.source.name, "digest": run.source.digest},
         "config": config.settings(),
         "versions": provenance.versions(),
         "hardware": provenance.hardware(config.device, config.threads),
         "seconds": seconds,
     }
     write_whole(
-        directory.learning_curve, pictures.learning_curve(iterations, validations, test_figures)
+        directory.learning_curve,
+        pictures.learning_curve(metric, iterations, validations, test_figures),
     )
-    write_whole(directory.rates, pictures.rates(evaluation, config.steps, branches))
+    if evaluation.rates.size:
+        names = run.learner.adapted_names()
+        picture = pictures.rates(evaluation, config.steps, branches, names)
+        write_whole(directory.rates, picture)
     write_whole(directory.results, _as_json(results))
     return results
 
@@ -84,42 +90,41 @@ def evaluate_run(
     """
     directory = run_directory.find(path)
     recorded, tables = read_config(directory)
-    store = episodes.open(dataset or recorded.dataset)
-    check_fits(path, recorded, tables["store"], store, given)
-    if store.name == tables["store"]["name"] and "." not in split:
+    source = open_source(dataset or recorded.dataset)
+    check_fits(path, recorded, tables["store"], source, given)
+    if source.name == tables["store"]["name"] and "." not in split:
         split = f"{recorded.split}.{split}"
     config = replace(recorded, **cast(dict[str, Any], given))
     machine.use(config.device, config.threads)
-    learner = learners.build(config, store.image_shape)
-    stream = store.stream(split, config.way, config.shot, config.query, config.episode_seed)
-    fixed = FixedEpisodes(store, stream, config.episodes, config.eval_steps)
+    learner = learners.build(config, source)
+    stream = source.stream(split, config.way, config.shot, config.query, config.episode_seed)
+    fixed = fixed_episodes(config, source, stream)
     position = read_position(directory.last_checkpoint, directory.advice, recorded)
     best, iteration = best_checkpoint(directory, position)
-    trained = marks.trained_on(recorded, tables["store"], store)
-    shared = marks.overlap(trained, store, stream.split)
     evaluation = evaluate(best, directory, recorded, learner, fixed, progress)
 
-    test_figures = report.accuracy_figures(evaluation) | fixed.describe()
+    test_figures = report.metric_figures(learner.metric, evaluation) | fixed.describe()
     branches = catalog.find("lr", config.lr).branches
     rates = {"test": report.test_rates(evaluation, branches)}
+    found = _what_to_know(recorded, tables["store"], source, stream.split)
     results: Figures = {
         "test": test_figures,
         "run": str(path),
         "checkpoint": {"iteration": iteration, "file": str(best.relative_to(directory.path))},
         "rates": rates,
         "warnings": [
-            *marks.warnings(trained, shared, f"{store.name} {stream.split}"),
+            *found.pop("warnings"),
             *report.warnings(test_figures, rates),
         ],
-        "marks": marks.figures(trained.marks, store.info.marks),
-        "overlap": shared,
+        **found,
         "bn": config.bn,
         "config": recorded.settings(),
         "versions": provenance.versions(),
         "hardware": provenance.hardware(config.device, config.threads),
     }
-    shape = f"{config.way}w{config.shot}s{config.query}q-{config.eval_steps}steps"
-    where = f"{store.name}-{store.digest[:8]}-{stream.split}"
+    way = "" if config.way is None else f"{config.way}w"
+    shape = f"{way}{config.shot}s{config.query}q-{config.eval_steps}steps"
+    where = f"{source.name}-{source.digest[:8]}-{stream.split}"
     name = f"eval-{where}-{shape}-{config.episodes}episodes"
     written = directory.path / f"{name}-seed{config.episode_seed}.json"
     write_whole(written, _as_json(results))
@@ -127,25 +132,34 @@ def evaluate_run(
 
 
 def check_fits(
-    path: Path, recorded: RunConfig, trained_on: Mapping[str, Any], store: Store, given: Settings
+    path: Path, recorded: RunConfig, trained_on: Mapping[str, Any], source: Source, given: Settings
 ) -> None:
-    """Raises UsageError unless the model of the run in `path` can classify such episodes."""
-    if given.get("way", recorded.way) != recorded.way:
+    """Raises UsageError unless the model of the run in `path` can take such tasks."""
+    if (recorded.way is None) != (source.metric is not ACCURACY):
+        kinds = {True: "regression tasks", False: "classes"}
+        raise UsageError(
+            f"{path} was trained on {kinds[recorded.way is None]}, {source.name} has "
+            f"{kinds[recorded.way is not None]}: choose another --dataset"
+        )
+    any_way = catalog.find("algo", recorded.algo).any_way
+    if given.get("way", recorded.way) != recorded.way and not any_way:
         raise UsageError(
             f"--way {given['way']}: the head of {path} has {recorded.way} outputs, one a class: "
             f"leave --way out, or train a run with --way {given['way']}"
         )
+    if "image_size" not in trained_on:
+        return
     size = trained_on["image_size"]
-    shape = (size, size, trained_on["channels"])
-    if store.image_shape != shape:
+    shape = (trained_on["channels"], size, size)
+    if source.input_shape != shape:
         raise UsageError(
-            f"{path} was trained on {_images(shape)} of {trained_on['name']}, and {store.name} "
-            f"holds {_images(store.image_shape)}: choose a dataset of the same size and channels"
+            f"{path} was trained on {_images(shape)} of {trained_on['name']}, and {source.name} "
+            f"holds {_images(source.input_shape)}: choose a dataset of the same size and channels"
         )
 
 
 def best_checkpoint(directory: RunDirectory, position: Position) -> tuple[Path, int]:
-    """The best checkpoint by validation accuracy and its iteration; unvalidated, the last one."""
+    """The best checkpoint by validation and its iteration; unvalidated, the last one."""
     if position.best:
         _, iteration = position.best[0]
         return directory.best_checkpoint(iteration), iteration
@@ -163,13 +177,32 @@ def evaluate(
     """The weights of the checkpoint `path` on fixed episodes."""
     params, meta = load_weights(path, directory.advice, config, learner)
     with progress.phase("test", "episode", fixed.episodes) as phase:
-        return learner.evaluate(
-            params, meta, fixed.stream, fixed.episodes, fixed.steps, phase.update
-        )
+        return learner.evaluate(params, meta, fixed.stream, fixed.episodes, phase.update)
 
 
-def _images(shape: tuple[int, int, int]) -> str:
-    height, width, channels = shape
+def fixed_episodes(config: RunConfig, source: Source, stream: TaskStream) -> FixedEpisodes:
+    """The test tasks of these settings."""
+    shape = (config.way, config.shot, config.query)
+    return FixedEpisodes(source, stream, *shape, config.episodes, config.eval_steps)
+
+
+def _what_to_know(
+    recorded: RunConfig, trained_on: Mapping[str, Any], source: Source, split: str
+) -> Figures:
+    """Marks, classes trained on, and the warnings that follow; of regression there are none."""
+    if not isinstance(source, StoreSource):
+        return {"warnings": [], "marks": marks.figures((), ())}
+    trained = marks.trained_on(recorded, trained_on, source.store)
+    shared = marks.overlap(trained, source.store, split)
+    return {
+        "warnings": marks.warnings(trained, shared, f"{source.name} {split}"),
+        "marks": marks.figures(trained.marks, source.marks),
+        "overlap": shared,
+    }
+
+
+def _images(shape: tuple[int, ...]) -> str:
+    channels, height, width = shape
     colours = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
     return f"{height}x{width} {colours} images"
 

@@ -5,13 +5,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from episodes.errors import UsageError, unknown_name
+from trainers.settings import Value
 
-Value = bool | int | float | str
 State = Literal["works", "planned"]
-
-NORMALISATIONS = ("batch", "support")
-DOWNSAMPLINGS = ("pool", "stride")
-DEVICES = ("cpu", "cuda", "mps")
 
 MAML_PAPER = "Finn et al. 2017, Model-Agnostic Meta-Learning"
 MLPLR_PAPER = "Meta-Learning with Personalized Learning Rates (MLPLR), eqs. 4-6"
@@ -23,7 +19,11 @@ class Entry:
 
     `settings` maps each run setting that belongs to this entry alone to its default, `fields` maps
     those settings to the entry's own field names where the two differ. `branches` names the two
-    branches of a rate scheme that has them, first the one that it reports as 1.
+    branches of a rate scheme that has them, first the one that it reports as 1. `changes` are the
+    defaults that the entry puts in the place of the protocol's. An algorithm lists the rate schemes
+    that it works with under `rates` if not all do; `learns` tells whether a rate scheme has
+    meta-parameters; `any_way` whether test episodes may have another way than training's;
+    `elsewhere` lists settings that are not fields of what the entry names.
     """
 
     name: str
@@ -33,52 +33,100 @@ class Entry:
     settings: Mapping[str, Value] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     branches: tuple[str, str] | None = None
+    changes: Mapping[str, Value] = field(default_factory=dict)
+    rates: tuple[str, ...] = ()
+    learns: bool = False
+    any_way: bool = False
+    elsewhere: tuple[str, ...] = ()
 
 
 def _table(*entries: Entry) -> dict[str, Entry]:
     return {entry.name: entry for entry in entries}
 
 
+ADAPT_BN = {"adapt_bn": True}
+UNLEARNED_RATES = ("fixed", "linear", "step", "cosine", "personalized")
+NO_INNER_LOOP: Mapping[str, Value] = {"lr": "none", "steps": 0, "eval_steps": 0}
+
 ALGORITHMS = _table(
     Entry(
         "maml",
         "every weight adapts; the outer gradient runs through the inner steps",
         MAML_PAPER,
-        settings={"adapt_bn": True},
+        settings=ADAPT_BN,
     ),
     Entry(
         "fomaml",
         "every weight adapts; the inner gradients are constants of the outer gradient",
         MAML_PAPER,
-        settings={"adapt_bn": True},
+        settings=ADAPT_BN,
+        changes={"first_order": True},
     ),
     Entry("anil", "the head alone adapts", "Raghu et al. 2020, Rapid Learning or Feature Reuse?"),
-    Entry("boil", "the body alone adapts", "Oh et al. 2021, BOIL", "planned"),
+    Entry("boil", "the body alone adapts", "Oh et al. 2021, BOIL", settings=ADAPT_BN),
     Entry(
         "reptile",
         "moves the weights towards the adapted ones",
         "Nichol et al. 2018, On First-Order Meta-Learning Algorithms",
-        "planned",
+        settings=ADAPT_BN,
+        changes={
+            "outer": "sgd",
+            "outer_lr": 1.0,
+            "outer_schedule": "linear",
+            "train_shot": 15,
+            "train_query": 5,
+            "lr": "fixed",
+        },
+        rates=UNLEARNED_RATES,
     ),
     Entry(
         "protonet",
-        "nearest class mean in feature space",
+        "nearest class mean in feature space; no inner loop",
         "Snell et al. 2017, Prototypical Networks",
-        "planned",
+        changes=NO_INNER_LOOP,
+        rates=("none",),
+        any_way=True,
     ),
     Entry(
         "proto-maml",
         "MAML with a head made from the class means",
         "Triantafillou et al. 2020, Meta-Dataset",
-        "planned",
+        settings={"adapt_bn": False},
+        changes={"head_init": "prototypes", "bn": "support"},
     ),
-    Entry("imaml", "implicit gradients", "Rajeswaran et al. 2019", "planned"),
-    Entry("r2d2", "a ridge-regression head", "Bertinetto et al. 2019", "planned"),
-    Entry("t-net", "a learned metric and subspace of the weights", "Lee and Choi 2018", "planned"),
-    Entry("maml++", "MAML with six repairs", "Antoniou et al. 2019", "planned"),
+    Entry(
+        "imaml",
+        "the outer gradient by the implicit function theorem",
+        "Rajeswaran et al. 2019, Meta-Learning with Implicit Gradients",
+        settings={"proximity": 2.0, "cg_steps": 5},
+        changes={"lr": "fixed"},
+        rates=UNLEARNED_RATES,
+    ),
+    Entry(
+        "r2d2",
+        "a ridge-regression head, solved in closed form; no inner loop",
+        "Bertinetto et al. 2019, Meta-learning with differentiable closed-form solvers",
+        settings={"ridge_lambda": 50.0, "ridge_scale": 10.0},
+        changes=NO_INNER_LOOP,
+        rates=("none",),
+        any_way=True,
+    ),
+    Entry(
+        "t-net",
+        "MAML with a learned matrix after each layer, which does not adapt",
+        "Lee and Choi 2018, Gradient-Based Meta-Learning with Learned Layerwise Metric",
+        settings=ADAPT_BN,
+    ),
+    Entry(
+        "mt-net",
+        "T-Net in which learned random masks choose the channels that adapt",
+        "Lee and Choi 2018, Gradient-Based Meta-Learning with Learned Layerwise Metric",
+        settings=ADAPT_BN,
+    ),
 )
 
 RATE_SCHEMES = _table(
+    Entry("none", "no inner loop", "for algorithms without one"),
     Entry(
         "fixed",
         "one rate for every task, step and weight",
@@ -100,21 +148,102 @@ RATE_SCHEMES = _table(
         fields={"clip_rate": "clip"},
         branches=("lr_max - k", "lr_min"),
     ),
-    Entry("linear", "falls linearly over the steps", "no learned parameters", "planned"),
-    Entry("step", "falls by a factor every few steps", "no learned parameters", "planned"),
-    Entry("cosine", "falls as a half cosine over the steps", "no learned parameters", "planned"),
-    Entry("alfa", "a network generates rate and decay", "Baik et al. 2020, ALFA", "planned"),
-    Entry("pamela", "learned path-aware preconditioners", "Rajasegaran et al. 2020", "planned"),
-    Entry("hypergradient", "hypergradient on both rates", "Behl et al. 2019", "planned"),
-    Entry("meta-sgd", "a learned rate for each weight", "Li et al. 2017, Meta-SGD", "planned"),
+    Entry(
+        "linear",
+        "falls linearly over the inner steps",
+        "an inner-loop schedule, of no paper",
+        settings={"inner_lr": 0.01, "inner_lr_end": 0.0},
+        fields={"inner_lr": "lr", "inner_lr_end": "lr_min"},
+    ),
+    Entry(
+        "step",
+        "falls by a factor every few inner steps",
+        "an inner-loop schedule, of no paper",
+        settings={"inner_lr": 0.01, "factor": 0.5, "every": 2},
+        fields={"inner_lr": "lr"},
+    ),
+    Entry(
+        "cosine",
+        "falls as half a cosine over the inner steps",
+        "Loshchilov and Hutter 2017, SGDR, eq. 5",
+        settings={"inner_lr": 0.01, "inner_lr_end": 0.0},
+        fields={"inner_lr": "lr", "inner_lr_end": "lr_min"},
+    ),
     Entry(
         "lslr",
         "a learned rate for each tensor and step",
-        "Antoniou et al. 2019, How to train your MAML",
-        "planned",
+        "Antoniou et al. 2019, How to train your MAML, section 4",
+        settings={"inner_lr": 0.01},
+        fields={"inner_lr": "lr"},
+        learns=True,
     ),
-    Entry("lstm", "a learned optimiser", "Ravi and Larochelle 2017", "planned"),
-    Entry("curvature", "learned curvature matrices", "Park and Oliva 2019", "planned"),
+    Entry(
+        "meta-sgd",
+        "a learned rate for each weight",
+        "Li et al. 2017, Meta-SGD",
+        settings={"inner_lr": 0.01, "start": "constant", "lr_low": 0.005, "lr_high": 0.1},
+        fields={"inner_lr": "lr"},
+        learns=True,
+    ),
+    Entry(
+        "curvature",
+        "learned matrices transform the gradient along each of its axes",
+        "Park and Oliva 2019, Meta-Curvature",
+        settings={"inner_lr": 0.01},
+        fields={"inner_lr": "lr"},
+        learns=True,
+    ),
+    Entry(
+        "lstm",
+        "a learned optimiser: an LSTM on each coordinate, with shared weights",
+        "Ravi and Larochelle 2017, Optimization as a Model for Few-Shot Learning",
+        settings={"lstm_hidden": 20, "lstm_p": 10.0},
+        fields={"lstm_hidden": "hidden", "lstm_p": "p"},
+        learns=True,
+    ),
+    Entry(
+        "alfa",
+        "a network generates rate and decay of each tensor from the task's state",
+        "Baik et al. 2020, ALFA, eqs. 4-7",
+        settings={
+            "inner_lr": 0.01,
+            "weight_decay": 5e-4,
+            "alpha": "generated",
+            "beta": "generated",
+            "state": "both",
+            "generator_layers": 3,
+            "random_init": False,
+            "unit_start": False,
+        },
+        fields={"inner_lr": "lr"},
+        learns=True,
+    ),
+    Entry(
+        "pamela",
+        "learned preconditioners of each step, and skips that bring earlier weights back",
+        "Rajasegaran et al. 2020, PAMELA, eq. 5",
+        settings={
+            "inner_lr": 0.01,
+            "preconditioning": "per_step",
+            "skips": True,
+            "interval": 2,
+            "skip_index": "after",
+            "relative": False,
+            "skip_start": 0.0,
+            "beyond": "fixed",
+        },
+        fields={"inner_lr": "lr", "skip_index": "index"},
+        learns=True,
+    ),
+    Entry(
+        "hypergradient",
+        "one rate, adapted online along its own gradient, as is the outer rate",
+        "Behl et al. 2019, Alpha MAML, eqs. 4-9",
+        settings={"inner_lr": 0.01, "hyper_lr": 1e-3, "outer_hyper_lr": 1e-5},
+        fields={"inner_lr": "lr"},
+        elsewhere=("hyper_lr", "outer_hyper_lr"),
+        learns=True,
+    ),
 )
 
 BACKBONES = _table(
@@ -122,10 +251,25 @@ BACKBONES = _table(
         "conv4",
         "four blocks of 3x3 convolution, batch norm and ReLU, then a linear head",
         "Vinyals et al. 2016; Finn et al. 2017",
-        settings={"filters": 64, "downsample": "pool"},
+        settings={
+            "filters": 64,
+            "downsample": "pool",
+            "leaky_slope": 0.0,
+            "weight_init": "torch",
+        },
     ),
-    Entry("resnet12", "four residual blocks", "Oreshkin et al. 2018, TADAM", "planned"),
-    Entry("mlp", "fully connected layers", "Finn et al. 2017 (sinusoid)", "planned"),
+    Entry(
+        "resnet12",
+        "four residual blocks of three 3x3 convolutions, then a linear head",
+        "Baik et al. 2020, ALFA",
+        settings={"filters": 64, "weight_init": "xavier"},
+    ),
+    Entry(
+        "mlp",
+        "fully connected layers with ReLU",
+        "Finn et al. 2017, the sinusoid network",
+        settings={"hidden": "40,40", "weight_init": "torch"},
+    ),
 )
 
 DIVERGENCES = _table(
@@ -146,11 +290,87 @@ DIVERGENCES = _table(
     Entry("p_no_log", "minus the mean probability of the true class", MLPLR_PAPER),
 )
 
+SINE_PROTOCOL: Mapping[str, Value] = {
+    "backbone": "mlp",
+    "lr": "fixed",
+    "algo": "maml",
+    "shot": 10,
+    "query": 100,
+    "train_query": 10,
+    "eval_steps": 5,
+    "iterations": 60_000,
+    "validate_every": 5_000,
+    "episodes": 1_000,
+}
+
+FAMILIES = _table(
+    Entry(
+        "sinusoid",
+        "sine waves of different amplitude and phase",
+        "Finn et al. 2017, section 5.1",
+        changes=SINE_PROTOCOL,
+    ),
+    Entry(
+        "sinusoid-frequency",
+        "sine waves of different amplitude, frequency and phase",
+        "Baik et al. 2020, ALFA, section 4.5; Rajasegaran et al. 2020, PAMELA, section 4.2",
+        changes=SINE_PROTOCOL,
+    ),
+    Entry(
+        "sinusoid-480",
+        "noisy sine waves, 480 of them in training",
+        "TRLearner, its sinusoid tasks",
+        changes=SINE_PROTOCOL,
+    ),
+    Entry(
+        "sinusoid-line",
+        "sine waves and lines",
+        "Finn et al. 2018, Probabilistic MAML",
+        changes=SINE_PROTOCOL,
+    ),
+    Entry(
+        "harmonic",
+        "sums of two waves, 5,000 of them in training",
+        "Lacoste et al. 2018, Uncertainty in Multitask Transfer Learning",
+        changes=SINE_PROTOCOL,
+    ),
+)
+
+OUTER_SCHEDULES = _table(
+    Entry("constant", "the outer rate stays", "Finn et al. 2017"),
+    Entry(
+        "cosine",
+        "half a cosine, a value an epoch",
+        "Antoniou et al. 2019",
+        settings={"outer_lr_end": 1e-5},
+    ),
+    Entry(
+        "linear",
+        "a straight line, a value an iteration",
+        "Nichol et al. 2018",
+        settings={"outer_lr_end": 0.0},
+    ),
+)
+
+REGULARISERS = _table(
+    Entry(
+        "l2f",
+        "attenuates the initial weights for each task by a learned network (--l2f)",
+        "Baik et al. 2020, Learning to Forget for Meta-Learning",
+    ),
+    Entry(
+        "multi-step",
+        "the query loss after every inner step (--multi-step, --multi-step-epochs)",
+        "Antoniou et al. 2019, How to train your MAML",
+    ),
+)
+
 TABLES = {
     "algo": ALGORITHMS,
     "lr": RATE_SCHEMES,
     "backbone": BACKBONES,
     "divergence": DIVERGENCES,
+    "outer_schedule": OUTER_SCHEDULES,
 }
 """Run setting -> the table that its value names an entry of."""
 
@@ -159,7 +379,13 @@ KINDS = {
     "lr": "rate scheme",
     "backbone": "backbone",
     "divergence": "divergence",
+    "outer_schedule": "outer schedule",
 }
+
+
+def is_regression(dataset: str) -> bool:
+    """Whether a dataset's name means regression tasks: a family's, or a file of tasks."""
+    return dataset in FAMILIES or dataset.endswith((".npz", ".parquet"))
 
 
 def find(setting: str, name: str) -> Entry:

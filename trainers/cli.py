@@ -8,7 +8,7 @@ import click
 
 from episodes.cli import ErrorLineGroup, json_option
 from trainers import machine
-from trainers.options import evaluation_settings, given_settings, run_settings
+from trainers.options import PresetName, evaluation_settings, given_settings, run_settings
 
 
 @click.group(cls=ErrorLineGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,6 +31,7 @@ def main() -> None:
     "--resume", type=click.Path(path_type=Path), help="Continue the run in this directory."
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Rerun a config.toml; flags win.")
+@click.option("--preset", type=PresetName(), help="A paper's whole protocol; flags win.")
 @json_option
 @click.pass_context
 def run(
@@ -38,6 +39,7 @@ def run(
     out: Path | None,
     resume: Path | None,
     config: Path | None,
+    preset: str | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -50,8 +52,12 @@ def run(
     """
     from episodes.errors import UsageError
 
-    if resume is not None and (out is not None or config is not None):
-        raise UsageError("--resume continues a run where it is: leave out --out and --config")
+    if resume is not None and (out is not None or config is not None or preset is not None):
+        raise UsageError(
+            "--resume continues a run where it is: leave out --out, --config and --preset"
+        )
+    if config is not None and preset is not None:
+        raise UsageError("--config and --preset both give a whole protocol: leave one out")
 
     from trainers import lifecycle
     from trainers.interrupt import Interrupt, Interrupted
@@ -63,7 +69,7 @@ def run(
             if resume is not None:
                 directory, results = lifecycle.resume(resume, given, shown)
             else:
-                directory, results = lifecycle.begin(given, config, out, shown)
+                directory, results = lifecycle.begin(given, config or preset, out, shown)
     except Interrupted as interrupted:
         click.echo(str(interrupted), err=True)
         ctx.exit(interrupted.exit_code)
@@ -98,7 +104,7 @@ def evaluate(run: Path, dataset: str | None, split: str, as_json: bool, **settin
 @main.command("list")
 @json_option
 def list_names(as_json: bool) -> None:
-    """List the algorithms, rate schemes, divergences and backbones.
+    """List the algorithms, rate schemes, backbones, regularisers and presets.
 
     \b
     Example:
@@ -107,20 +113,25 @@ def list_names(as_json: bool) -> None:
     from dataclasses import asdict
 
     from trainers import catalog
+    from trainers.presets import PRESETS
+    from trainers.settings import dashed
 
+    tables = {catalog.KINDS[setting]: table for setting, table in catalog.TABLES.items()}
+    flags = {catalog.KINDS[setting]: f"--{dashed(setting)}" for setting in catalog.TABLES}
+    tables |= {"regulariser": catalog.REGULARISERS, "preset": PRESETS}
     if as_json:
-        tables = {
-            catalog.KINDS[setting]: [asdict(entry) for entry in table.values()]
-            for setting, table in catalog.TABLES.items()
+        listed = {
+            kind: [asdict(entry) for entry in table.values()] for kind, table in tables.items()
         }
-        click.echo(json.dumps(tables, indent=1))
+        click.echo(json.dumps(listed, indent=1))
         return
-    for setting, table in catalog.TABLES.items():
-        click.echo(f"{catalog.KINDS[setting]} (--{setting})")
+    for kind, table in tables.items():
+        click.echo(f"{kind} ({flags.get(kind, '--preset')})")
         for entry in table.values():
             state = "" if entry.state == "works" else f" [{entry.state}]"
             click.echo(f"  {entry.name:<20} {entry.summary}{state}")
-            defaults = ", ".join(f"{name} = {value}" for name, value in entry.settings.items())
+            settings = {**entry.settings, **entry.changes}
+            defaults = ", ".join(f"{name} = {value}" for name, value in settings.items())
             click.echo(f"  {'':<20} {entry.source}{'; ' if defaults else ''}{defaults}")
 
 

@@ -1,97 +1,87 @@
-"""Accuracy on a fixed set of episodes, with its 95 % interval."""
+"""A metric on a fixed set of episodes, with its 95 % interval."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from episodes.errors import UsageError
-from trainers.algorithms.base import Algorithm, TaskResult
-from trainers.rates.base import RateScheme
-from trainers.types import Backbone, BatchNormMode, Params, Task, tasks_from_batch
-
-if TYPE_CHECKING:
-    from episodes import Stream
+from trainers.algorithms import Adaptation, Algorithm, TaskResult
+from trainers.metrics import Metric
+from trainers.types import Params, Task, each_task
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """What was measured on each episode, float64.
 
-    `accuracies` `[episodes]` in 0..1; `losses` `[episodes]`, the mean query cross entropy; `rates`
-    and `branches` `[episodes, steps]`, as in `trainers.inner_loop.Trace`.
+    `figures` `[episodes]` are the metric's; `losses` `[episodes]`, the mean query losses; `rates`
+    `[episodes, steps]` or `[episodes, steps, M]`, `branches` and `support_losses` `[episodes,
+    steps]`, and `grad_norms` `[episodes, steps, M]`, as in `trainers.inner_loop.Trace`.
     """
 
-    accuracies: np.ndarray
+    figures: np.ndarray
     losses: np.ndarray
     rates: np.ndarray
     branches: np.ndarray
+    support_losses: np.ndarray
+    grad_norms: np.ndarray
 
     @property
     def mean(self) -> float:
-        """Mean accuracy, in 0..1."""
-        return float(self.accuracies.mean())
+        """Mean of the figures."""
+        return float(self.figures.mean())
 
     @property
     def interval(self) -> float:
         """Half the width of the 95 % interval of `mean`."""
-        return confidence_interval(self.accuracies)
+        return confidence_interval(self.figures)
 
 
-def confidence_interval(accuracies: np.ndarray) -> float:
+def confidence_interval(figures: np.ndarray) -> float:
     """Half the width of the 95 % interval of the mean: 1.96 * std / sqrt(T) over T episodes.
 
     The standard deviation divides by T, as in the papers' code.
     """
-    return float(1.96 * np.std(accuracies) / np.sqrt(len(accuracies)))
-
-
-def accuracy(result: TaskResult, task: Task) -> float:
-    """The share of the task's query images that the adapted weights classify rightly."""
-    return (result.query_logits.argmax(-1) == task.query_labels).cpu().double().mean().item()
+    return float(1.96 * np.std(figures) / np.sqrt(len(figures)))
 
 
 def evaluate(
     algorithm: Algorithm,
-    backbone: Backbone,
-    scheme: RateScheme,
-    meta: Params,
+    how: Adaptation,
     params: Params,
-    stream: Stream,
-    episodes: int,
-    steps: int,
-    bn: BatchNormMode,
-    device: torch.device | str,
-    episodes_at_a_time: int,
+    meta: Params,
+    batches: Iterable[Task],
+    metric: Metric,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Adapt to the first `episodes` episodes of the stream, `steps` steps each, and classify.
+    """Adapt to each task of the batches as `how` says, and measure its query set.
 
-    No weight changes and no graph is kept. `episodes_at_a_time` episodes are read at a time, which
-    changes no number. `on_batch` is told how many episodes are done. Raises UsageError where
-    `episodes` or `episodes_at_a_time` is below 1.
+    No weight changes and no graph is kept. `on_batch` is told how many tasks are done.
     """
-    for name, value in (("episodes", episodes), ("episodes_at_a_time", episodes_at_a_time)):
-        if value < 1:
-            raise UsageError(f"evaluation: {name} is {value}, expected at least 1")
-    dtype = next(iter(params.values())).dtype
-    measured = []
-    for batch in stream.batches(episodes_at_a_time, start=0, stop=episodes):
-        for task in tasks_from_batch(batch, device, dtype):
-            result = algorithm.run(backbone, scheme, meta, params, task, steps, bn, training=False)
-            measured.append(
-                (
-                    accuracy(result, task),
-                    result.query_loss.item(),
-                    result.trace.rates.cpu().double().numpy(),
-                    result.trace.branches.cpu().double().numpy(),
-                )
-            )
+    columns: list[tuple[np.ndarray, ...]] = []
+    done = 0
+    for tasks in batches:
+        for result, targets in _results(algorithm, how, params, meta, tasks):
+            figures = metric.of(result.outputs, targets)
+            losses, rates, branches, grad_norms = result.trace
+            measured = (figures, result.query_loss, rates, branches, losses, grad_norms)
+            columns.append(tuple(tensor.cpu().double().numpy() for tensor in measured))
+        done += len(tasks.support_targets)
         if on_batch is not None:
-            on_batch(len(measured))
-    accuracies, losses, rates, branches = map(np.array, zip(*measured, strict=True))
-    return Evaluation(accuracies, losses, rates, branches)
+            on_batch(done)
+    joined = np.concatenate if how.batched else np.stack
+    return Evaluation(*(joined(column) for column in zip(*columns, strict=True)))
+
+
+def _results(
+    algorithm: Algorithm, how: Adaptation, params: Params, meta: Params, tasks: Task
+) -> Iterable[tuple[TaskResult, Tensor]]:
+    """Results with the targets that they are measured by: of all tasks at once, or of each."""
+    with torch.no_grad():
+        if how.batched:
+            yield algorithm.run_batch(how, params, meta, tasks), tasks.query_targets
+        else:
+            for task in each_task(tasks):
+                yield algorithm.run(how, params, meta, task), task.query_targets

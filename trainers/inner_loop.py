@@ -1,78 +1,166 @@
 """The one inner loop: adapt weights to a support set by a rate scheme."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from trainers.rates.base import RateScheme, State
-from trainers.types import Params
-
-SupportLoss = Callable[[Params], tuple[Tensor, Tensor]]
+from trainers.rates.base import InnerStep, RateScheme, State, Update
+from trainers.types import Moments, ParamInfo, Params
 
 
-@dataclass(frozen=True)
-class Trace:
-    """What the inner steps did, detached, `[steps]` each.
+class SupportPass(NamedTuple):
+    """A pass of the support set: the 0-d loss, the outputs `[S, o]` and, where they are asked for,
+    the moments of each normalisation layer."""
 
-    `losses` are the support losses before each step; `rates` what the scheme used; `branches` 1
-    where it took its first branch, 0 where not, nan where it has none.
+    loss: Tensor
+    outputs: Tensor
+    moments: Moments
+
+
+class Gradients(NamedTuple):
+    """The gradients of a support pass's loss, and the pass."""
+
+    grads: Params
+    at: SupportPass
+
+
+PassSupport = Callable[[Params, int], SupportPass]
+"""The pass of step j (from 0) with the adapted tensors."""
+
+Differentiate = Callable[[Callable[[Params], SupportPass], Params], Gradients]
+
+
+class Trace(NamedTuple):
+    """What the inner steps did, detached.
+
+    `losses` `[steps]` are the support losses before each step; `rates` `[steps]`, or `[steps, M]`
+    for the M adapted tensors, what the scheme used; `branches` `[steps]` 1 where it took its first
+    branch, 0 where not, nan where it has none; `grad_norms` `[steps, M]` the gradients' norms.
     """
 
     losses: Tensor
     rates: Tensor
     branches: Tensor
+    grad_norms: Tensor
+
+
+def no_steps() -> Trace:
+    """The trace of an adaptation without steps."""
+    return Trace(*[torch.empty(0)] * 4)
 
 
 def adapt(
-    support_loss: SupportLoss,
+    support: PassSupport,
     targets: Tensor,
     scheme: RateScheme,
     meta: Params,
+    infos: Sequence[ParamInfo],
     params: Params,
     steps: int,
     *,
-    second_order: bool,
-    training: bool,
+    differentiate: Differentiate,
+    after_step: Callable[[int, Params, SupportPass], None] | None = None,
 ) -> tuple[Params, Trace]:
     """The fast weights after `steps` steps of `scheme` from `params`, and what the steps did.
 
-    `support_loss(params)` gives the 0-d support loss and the logits `[S, way]` of `targets` `[S]`;
-    `params` are the adapted tensors only. In training the fast weights carry the graph back to
-    `params` and `meta`: through the inner gradients in second order, past them in first order (Finn
+    `support(params, j)` passes the support set, whose targets are `targets`; `params` are the
+    tensors that adapt, described by `infos`. The fast weights carry the graph back to `params` and
+    `meta` as far as `differentiate` lets it. `after_step` is told of each step j done, the weights
+    after it, and the pass before it.
+    """
+
+    # A function of its own, so that a step's outputs and gradients are freed before the next's.
+    def take_step(j: int, params: Params, state: State) -> tuple[Update, Tensor, Tensor]:
+        grads, at = differentiate(lambda weights: support(weights, j), params)
+        seen = InnerStep(j, steps, infos, params, grads, at.loss, at.outputs, targets)
+        update = scheme.step(meta, seen, state)
+        if after_step is not None:
+            after_step(j, update.params, at)
+        norms = torch.stack([grad.detach().norm() for grad in grads.values()])
+        return update, at.loss.detach(), norms
+
+    losses, rates, branches, grad_norms = [], [], [], []
+    params, state = scheme.prepare(
+        meta, params, lambda: differentiate(lambda weights: support(weights, 0), params).grads
+    )
+    for j in range(steps):
+        update, loss, norms = take_step(j, params, state)
+        params, state = update.params, update.state
+        losses.append(loss)
+        rates.append(update.rates.detach())
+        branches.append(
+            torch.full_like(loss, torch.nan) if update.branch is None else update.branch
+        )
+        grad_norms.append(norms)
+    return params, Trace(_stack(losses), _stack(rates), _stack(branches), _stack(grad_norms))
+
+
+def by_autograd(second_order: bool, training: bool) -> Differentiate:
+    """Differentiates one task by `torch.autograd`.
+
+    In training the gradients carry the graph in second order and are constants in first order (Finn
     et al. 2017, section 5.2). Outside training no graph outlives its step.
     """
 
-    def loss_and_grads(params: Params) -> tuple[Tensor, Tensor, Params]:
-        if not training:
-            params = {name: param.detach().requires_grad_() for name, param in params.items()}
+    def differentiate(support: Callable[[Params], SupportPass], params: Params) -> Gradients:
+        # Tensors of this step's own, because the gradients are partial derivatives: a head made of
+        # prototypes depends on the body, one of zeros on nothing that requires a gradient.
+        params = {
+            name: param.view_as(param)
+            if training and param.requires_grad
+            else param.detach().requires_grad_()
+            for name, param in params.items()
+        }
         with torch.enable_grad():
-            loss, logits = support_loss(params)
+            at = support(params)
             grads = torch.autograd.grad(
-                loss,
+                at.loss,
                 list(params.values()),
                 create_graph=training and second_order,
                 # An attached rate differentiates the loss once more, in first order too.
                 retain_graph=training,
             )
-        return loss, logits, dict(zip(params, grads, strict=True))
+        if not training:
+            at = SupportPass(at.loss.detach(), at.outputs.detach(), _detached(at.moments))
+        return Gradients(dict(zip(params, grads, strict=True)), at)
 
-    # A function of its own, so that a step's logits and gradients are freed before the next step's.
-    def take_step(j: int, params: Params, state: State) -> tuple[Params, State, Tensor]:
-        loss, logits, grads = loss_and_grads(params)
-        params, state = scheme.step(meta, j, params, grads, loss, logits, targets, state)
-        return params, state, loss.detach()
+    return differentiate
 
-    losses, rates, branches = [], [], []
-    with torch.set_grad_enabled(training):
-        params, state = scheme.prepare(meta, params, lambda: loss_and_grads(params)[2])
-        for j in range(steps):
-            params, state, loss = take_step(j, params, state)
-            losses.append(loss)
-            rates.append(state["rate"].detach())
-            branches.append(state.get("branch", torch.full_like(loss, torch.nan)))
-    return params, Trace(_stack(losses), _stack(rates), _stack(branches))
+
+def by_function_transform(second_order: bool) -> Differentiate:
+    """Differentiates by `torch.func.grad`, which `torch.func.vmap` batches over tasks."""
+
+    def differentiate(support: Callable[[Params], SupportPass], params: Params) -> Gradients:
+        def loss_and_pass(params: Params) -> tuple[Tensor, SupportPass]:
+            at = support(params)
+            return at.loss, at
+
+        grads, at = torch.func.grad(loss_and_pass, has_aux=True)(params)
+        if not second_order:
+            grads = {name: grad.detach() for name, grad in grads.items()}
+        return Gradients(grads, at)
+
+    return differentiate
+
+
+def masked(differentiate: Differentiate, masks: Params) -> Differentiate:
+    """`differentiate`, with the gradients of the same names multiplied by `masks`."""
+    if not masks:
+        return differentiate
+
+    def differentiate_and_mask(
+        support: Callable[[Params], SupportPass], params: Params
+    ) -> Gradients:
+        grads, at = differentiate(support, params)
+        return Gradients(grads | {name: masks[name] * grads[name] for name in masks}, at)
+
+    return differentiate_and_mask
+
+
+def _detached(moments: Moments) -> Moments:
+    return [(mean.detach(), variance.detach()) for mean, variance in moments]
 
 
 def _stack(tensors: list[Tensor]) -> Tensor:

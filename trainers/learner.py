@@ -1,104 +1,149 @@
 """What learns: algorithm, backbone and rate scheme, put together from a run's settings."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
-from episodes import Stream
+from episodes import EpisodeBatch
 from episodes.errors import UsageError
 from trainers import algorithms, backbones, catalog, rates
-from trainers.algorithms import Algorithm, TaskResult
+from trainers.algorithms import Adaptation, Algorithm
+from trainers.compiled import CompiledOuterGradient
 from trainers.config import RunConfig
 from trainers.evaluation import Evaluation, evaluate
-from trainers.rates import RateScheme
-from trainers.types import Backbone, BatchNormMode, Params, Task
+from trainers.metrics import Metric
+from trainers.sources import Source, TaskStream
+from trainers.tasks import RegressionBatch
+from trainers.types import BatchNormMode, Params, Task, tasks_from_batch
 
 EPISODES_AT_A_TIME = 4
+BATCHED_EPISODES_AT_A_TIME = 50
+LARGEST_BATCHED_ON_CPU = 50_000
+"""Weights. Above, and with convolutions, one task after the other is quicker on a CPU."""
 
 
 @dataclass(frozen=True)
 class Learner:
-    """An algorithm over a backbone and a rate scheme, with its batch-norm mode, on a device."""
+    """An algorithm, how it adapts in training and in evaluation, what measures it, and where."""
 
     algorithm: Algorithm
-    backbone: Backbone
-    scheme: RateScheme
-    bn: BatchNormMode
+    training: Adaptation
+    evaluation: Adaptation
+    metric: Metric
     device: str
+    compiled: CompiledOuterGradient | None = None
 
-    def initial(self, seed: int, steps: int) -> tuple[Params, Params]:
-        """Initial weights and meta-parameters as leaves that require gradients.
+    def initial(self, seed: int) -> tuple[Params, Params]:
+        """Initial weights and meta-parameters; those that the outer loop trains are leaves.
 
-        They are drawn on the CPU, so that `seed` means the same weights on every device; `steps`
-        are the inner steps of training.
+        They are drawn on the CPU, so that `seed` means the same weights on every device.
         """
-        params = self.backbone.init(torch.Generator().manual_seed(seed))
-        meta = self.scheme.init(self.backbone.param_infos(self.algorithm.adapts), steps)
-        return self._leaves(params), self._leaves(meta)
+        generator = torch.Generator().manual_seed(seed)
+        how, algorithm = self.training, self.algorithm
+        infos = how.backbone.param_infos(algorithm.adapts)
+        params = how.backbone.init(generator)
+        if how.bn == "per-step":
+            for info in infos:
+                if info.role == "norm":
+                    repeated = params[info.name].expand(how.steps, *info.shape)
+                    params[info.name] = repeated.clone()
+        meta = how.scheme.init([info for info in infos if info.adapted], how.steps, generator)
+        params |= algorithm.init(infos, generator)
+        constant = {info.name for info in infos if not algorithm.trains(info)}
+        constant |= {info.name for info in infos if info.adapted and not how.scheme.trains(info)}
+        return self._on_device(params, constant), self._on_device(meta, set())
 
-    def train_on(self, task: Task, params: Params, meta: Params, steps: int) -> TaskResult:
-        """The task's result with the graph from its query loss to `params` and `meta`."""
-        return self.algorithm.run(
-            self.backbone, self.scheme, meta, params, task, steps, self.bn, training=True
-        )
+    def tasks(self, batch: EpisodeBatch | RegressionBatch, seed: int) -> Task:
+        """The tasks of a batch, on the device; their noise is drawn by `seed` and their index."""
+        tasks = tasks_from_batch(batch, self.device)
+        infos = self.training.backbone.param_infos(self.algorithm.adapts)
+        draws = [
+            self.algorithm.noise(infos, torch.Generator().manual_seed(seed + int(index)))
+            for index in batch.index
+        ]
+        noise = {n: torch.stack([d[n] for d in draws]).to(self.device) for n in draws[0]}
+        return tasks._replace(noise=noise)
+
+    def adapted_names(self) -> list[str]:
+        """The names of the tensors that adapt, in order."""
+        infos = self.training.backbone.param_infos(self.algorithm.adapts)
+        return [info.name for info in infos if info.adapted]
 
     def evaluate(
         self,
         params: Params,
         meta: Params,
-        stream: Stream,
+        stream: TaskStream,
         episodes: int,
-        steps: int,
-        on_batch: Callable[[int], None],
+        on_batch: Callable[[int], None] | None = None,
     ) -> Evaluation:
-        """`trainers.evaluation.evaluate` of these weights."""
+        """`trainers.evaluation.evaluate` of these weights on the first `episodes` of a stream."""
+        size = BATCHED_EPISODES_AT_A_TIME if self.evaluation.batched else EPISODES_AT_A_TIME
+        batches = (self.tasks(batch, 0) for batch in stream.batches(size, 0, episodes))
         return evaluate(
-            self.algorithm,
-            self.backbone,
-            self.scheme,
-            meta,
-            params,
-            stream,
-            episodes,
-            steps,
-            self.bn,
-            self.device,
-            EPISODES_AT_A_TIME,
-            on_batch,
+            self.algorithm, self.evaluation, params, meta, batches, self.metric, on_batch
         )
 
-    def _leaves(self, tensors: dict[str, Tensor]) -> Params:
-        return {name: tensor.to(self.device).requires_grad_() for name, tensor in tensors.items()}
+    def _on_device(self, tensors: Params, constant: set[str]) -> Params:
+        return {
+            name: tensor.to(self.device).requires_grad_(name not in constant)
+            for name, tensor in tensors.items()
+        }
 
 
-def build(config: RunConfig, image_shape: tuple[int, int, int]) -> Learner:
-    """The learner of a run over images of `image_shape` (height, width, channels).
+def build(config: RunConfig, source: Source) -> Learner:
+    """The learner of a run over a source's tasks.
 
-    Raises UsageError where the backbone cannot take the images.
+    Raises UsageError where the backbone cannot take its inputs.
     """
-    height, width, channels = image_shape
-    if height != width:
-        raise UsageError(f"{config.backbone}: images of {height}x{width}, expected square ones")
-    return Learner(
-        algorithms.build(config.algo, **_fields("algo", config)),
-        backbones.build(
-            config.backbone,
-            way=config.way,
-            in_channels=channels,
-            image_size=height,
-            **_fields("backbone", config),
-        ),
-        rates.build(config.lr, **_fields("lr", config)),
-        cast(BatchNormMode, config.bn),
-        config.device,
+    outputs = source.outputs(config.way)
+    backbone = backbones.for_shape(
+        config.backbone, source.input_shape, outputs, **_fields("backbone", config)
     )
+    scheme = rates.build(config.lr, **_fields("lr", config))
+    infos = backbone.param_infos(lambda role: True)
+    training = Adaptation(
+        backbone=backbone,
+        scheme=rates.Attenuated(scheme) if config.l2f else scheme,
+        loss=source.metric.loss,
+        way=source.outputs(config.train_way),
+        steps=config.steps,
+        bn=cast(BatchNormMode, config.bn),
+        head_init=cast(Any, config.head_init),
+        training=True,
+        second_order=not config.first_order,
+        batched=_is_batched(config, infos),
+    )
+    algorithm = algorithms.build(config.algo, **_fields("algo", config))
+    if config.compile and not training.batched:
+        raise UsageError("--compile needs all tasks at once: add --task-batching batched")
+    return Learner(
+        algorithm,
+        training,
+        replace(training, way=outputs, steps=config.eval_steps, training=False),
+        source.metric,
+        config.device,
+        CompiledOuterGradient(algorithm) if config.compile else None,
+    )
+
+
+def _is_batched(config: RunConfig, infos: list[Any]) -> bool:
+    if config.task_batching != "auto":
+        return config.task_batching == "batched"
+    weights = sum(torch.Size(info.shape).numel() for info in infos)
+    is_small = weights <= LARGEST_BATCHED_ON_CPU and all(info.role != "conv" for info in infos)
+    return config.device != "cpu" or is_small
 
 
 def _fields(setting: str, config: RunConfig) -> dict[str, Any]:
     """The settings that the chosen catalog entry brings, under the entry's own field names."""
     settings = config.settings()
     entry = catalog.find(setting, str(settings[setting]))
-    return {entry.fields.get(name, name): settings[name] for name in entry.settings}
+    own = [name for name in entry.settings if name not in entry.elsewhere]
+    fields = {entry.fields.get(name, name): settings[name] for name in own}
+    for name in entry.settings:
+        if name in catalog.TABLES:  # A choice with settings of its own, such as the divergence.
+            fields |= _fields(name, config)
+    return fields

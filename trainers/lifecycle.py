@@ -1,10 +1,10 @@
 """Runs from end to end: begin one or resume it, train what is left, test its best checkpoint."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
-import episodes
 from episodes.errors import EpisodesError, UsageError
 from trainers import config as configuration
 from trainers import provenance, run_directory
@@ -12,32 +12,40 @@ from trainers.assessment import test
 from trainers.config import DEFAULTS, Settings
 from trainers.interrupt import Interrupted
 from trainers.outer_state import OuterState
+from trainers.presets import PRESETS
 from trainers.progress import Progress
 from trainers.report import Figures
-from trainers.run import Run, check_store, read_config
+from trainers.run import Run, check_source, read_config
 from trainers.run_directory import RunDirectory, locked
+from trainers.sources import open_source
 from trainers.training import Training
 
 
 def begin(
-    given: Settings, config_file: Path | None, out: Path | None, progress: Progress
+    given: Settings, protocol: Path | str | None, out: Path | None, progress: Progress
 ) -> tuple[RunDirectory, Figures]:
-    """Begin a run from the given settings, which win over those of `config_file`, and finish it.
+    """Begin a run from the given settings, and finish it.
+
+    They win over those of `protocol`, which is a config.toml or the name of a preset.
 
     Raises UsageError, before anything is written, for settings that do not fit together, the
     dataset or the machine; EpisodesError as `finish`.
     """
-    settings, tables = configuration.read_toml(config_file) if config_file else ({}, {})
+    settings: Settings = {}
+    tables: dict[str, Any] = {}
+    if isinstance(protocol, Path):
+        settings, tables = configuration.read_toml(protocol)
+    elif protocol is not None:
+        settings = dict(PRESETS[protocol].changes)
     settings = configuration.overridden(settings, given)
     dataset = str(settings.get("dataset", DEFAULTS["dataset"]))
-    store = episodes.open(dataset)
+    source = open_source(dataset)
     if "store" in tables and "dataset" not in given:
-        check_store(store, tables["store"], config_file)
-    if store.path == Path(dataset):
-        settings["dataset"] = str(store.path.resolve())
-    defaults: Settings = {"split": store.default_scheme, "threads": torch.get_num_threads()}
-    config = configuration.complete(settings, defaults | dict(store.training_defaults))
-    run = Run.over(store, config)
+        check_source(source, tables["store"], protocol)
+    settings["dataset"] = source.dataset
+    defaults: Settings = {"split": source.default_scheme, "threads": torch.get_num_threads()}
+    config = configuration.complete(settings, defaults | dict(source.training_defaults))
+    run = Run.over(source, config)
     directory = run_directory.create(out, run.name)
     with locked(directory):
         directory.begin(run.to_toml())
@@ -63,13 +71,13 @@ def resume(path: Path, given: Settings, progress: Progress) -> tuple[RunDirector
         if directory.results.exists():
             progress.note(f"{path} is finished")
             return directory, directory.read_results()
-        store = episodes.open(config.dataset)
-        check_store(store, tables["store"], directory.config)
+        source = open_source(config.dataset)
+        check_source(source, tables["store"], directory.config)
         if tables["versions"] != provenance.versions():
             progress.note(
                 f"the versions differ from those in {directory.config}: so may the numbers"
             )
-        return directory, finish(Run.over(store, config), directory, progress)
+        return directory, finish(Run.over(source, config), directory, progress)
 
 
 def finish(run: Run, directory: RunDirectory, progress: Progress) -> Figures:
@@ -79,13 +87,14 @@ def finish(run: Run, directory: RunDirectory, progress: Progress) -> Figures:
     training diverges, a checkpoint is damaged, or the disk refuses.
     """
     config = run.config
+    way = "" if config.way is None else f"{config.way}-way "
     progress.note(
-        f"{directory.path}: {config.algo} with {config.lr} rates on {run.store.name} "
-        f"{config.split}, {config.way}-way {config.shot}-shot, {config.iterations} iterations"
+        f"{directory.path}: {config.algo} with {config.lr} rates on {run.source.name} "
+        f"{config.split}, {way}{config.shot}-shot, {config.iterations} iterations"
     )
     if run.streams.validation is None:
         progress.note(
-            f"{run.store.name} {config.split} has no validation classes: "
+            f"{run.source.name} {config.split} has no validation tasks: "
             "the last checkpoint is the one tested"
         )
     state = OuterState(config, run.learner)

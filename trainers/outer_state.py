@@ -1,4 +1,4 @@
-"""All that the outer loop changes: weights, meta-parameters, Adam's moments, and its position."""
+"""All that the outer loop changes: weights, meta-parameters, the optimiser, and its position."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from episodes.errors import EpisodesError
 from trainers import checkpoint
 from trainers.config import RunConfig
 from trainers.learner import Learner
+from trainers.outer_optimizer import OuterOptimizer
 from trainers.types import Params
 
 
@@ -19,25 +20,28 @@ class Position:
     """Where a run is: its state that is not a tensor.
 
     `iteration` outer steps are done; `validated` is the last iteration that was validated; `best`
-    holds (validation accuracy, iteration) of the kept checkpoints, best first; `metrics_bytes` is
-    the length of metrics.jsonl; `seconds` is the time spent so far.
+    holds (validation figure, iteration) of the kept checkpoints, best first; `metrics_bytes` is
+    the length of metrics.jsonl; `skipped` outer steps were left out, as they were not finite;
+    `seconds` is the time spent so far.
     """
 
     iteration: int = 0
     validated: int | None = None
     best: list[tuple[float, int]] = field(default_factory=list)
     metrics_bytes: int = 0
+    skipped: int = 0
     seconds: float = 0.0
 
-    def add_validation(self, accuracy: float, keep_top: int) -> bool:
+    def add_validation(self, figure: float, keep_top: int, is_higher_better: bool) -> bool:
         """Note this iteration's validation; whether it is among the best `keep_top`.
 
-        Of equal accuracies the earlier iteration is the better one.
+        Of equal figures the earlier iteration is the better one.
         """
         self.validated = self.iteration
-        candidates = [*self.best, (accuracy, self.iteration)]
-        self.best = sorted(candidates, key=lambda kept: (-kept[0], kept[1]))[:keep_top]
-        return (accuracy, self.iteration) in self.best
+        sign = -1 if is_higher_better else 1
+        candidates = [*self.best, (figure, self.iteration)]
+        self.best = sorted(candidates, key=lambda kept: (sign * kept[0], kept[1]))[:keep_top]
+        return (figure, self.iteration) in self.best
 
 
 class OuterState:
@@ -46,25 +50,21 @@ class OuterState:
     def __init__(self, config: RunConfig, learner: Learner) -> None:
         """The state before the first iteration."""
         self.config = config
-        self.params, self.meta = learner.initial(config.seed, config.steps)
-        self.trained = _named(self.params, self.meta)
-        self.optimizer = torch.optim.Adam(self.trained.values(), lr=config.outer_lr)
+        self.params, self.meta = learner.initial(config.seed)
+        self.tensors = _named(self.params, self.meta)
+        self.trained = {name: t for name, t in self.tensors.items() if t.requires_grad}
+        self.optimizer = OuterOptimizer(self.trained, config)
         self.position = Position()
 
     def save(self, path: Path) -> None:
         """Write a checkpoint."""
-        moments = {
-            f"adam/{name}/{key}": moment
-            for name, tensor in self.trained.items()
-            for key, moment in self.optimizer.state[tensor].items()
-        }
         state = {
             "position": asdict(self.position),
             "next_episode": self.position.iteration * self.config.meta_batch_size,
             "config": self.config.digest(),
             "threads": self.config.threads,
         }
-        checkpoint.save(path, self.trained | moments, state)
+        checkpoint.save(path, self.tensors | self.optimizer.state(), state)
 
     def load(self, path: Path, advice: str) -> None:
         """Continue from a checkpoint.
@@ -72,14 +72,8 @@ class OuterState:
         Raises EpisodesError, ending in `advice`, where it is damaged or belongs to other settings.
         """
         tensors, state = _load(path, advice, self.config)
-        _fill(self.trained, tensors, path)
-        for name, tensor in self.trained.items():
-            prefix = f"adam/{name}/"
-            self.optimizer.state[tensor] = {
-                key.removeprefix(prefix): _like(tensor, moment)
-                for key, moment in tensors.items()
-                if key.startswith(prefix)
-            }
+        _fill(self.tensors, tensors, path)
+        self.optimizer.load(tensors)
         self.position = _position(state)
 
 
@@ -87,7 +81,7 @@ def load_weights(
     path: Path, advice: str, config: RunConfig, learner: Learner
 ) -> tuple[Params, Params]:
     """Weights and meta-parameters of a checkpoint; raises EpisodesError as `OuterState.load`."""
-    params, meta = learner.initial(config.seed, config.steps)
+    params, meta = learner.initial(config.seed)
     tensors, _ = _load(path, advice, config)
     _fill(_named(params, meta), tensors, path)
     return params, meta
@@ -120,17 +114,10 @@ def _fill(targets: dict[str, Tensor], tensors: dict[str, Tensor], path: Path) ->
 
 def _position(state: dict[str, Any]) -> Position:
     position = Position(**state["position"])
-    position.best = [(accuracy, iteration) for accuracy, iteration in position.best]
+    position.best = [(figure, iteration) for figure, iteration in position.best]
     return position
 
 
 def _named(params: Params, meta: Params) -> dict[str, Tensor]:
     named = {f"params/{name}": tensor for name, tensor in params.items()}
     return named | {f"meta/{name}": tensor for name, tensor in meta.items()}
-
-
-def _like(tensor: Tensor, moment: Tensor) -> Tensor:
-    """The moment where and how Adam keeps it: the step count as it is, the rest as the weights."""
-    if moment.dim() == 0:
-        return moment
-    return torch.empty_like(tensor, requires_grad=False).copy_(moment)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.evaluation import Evaluation
+from trainers.metrics import Metric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,18 +18,19 @@ FAINT = 0.2
 
 
 def learning_curve(
+    metric: Metric,
     iterations: Sequence[Mapping[str, Any]],
     validations: Sequence[Mapping[str, Any]],
     test: Mapping[str, Any],
 ) -> bytes:
-    """Loss and accuracy of the training episodes, smoothed, with validation and test accuracy.
+    """Loss and metric of the training episodes, smoothed, with validation and test.
 
     Takes the records of metrics.jsonl and the test figures of results.json.
     """
     figure = _figure(6.4)
-    loss, accuracy = figure.subplots(2, 1, sharex=True)
+    loss, measured = figure.subplots(2, 1, sharex=True)
     x = np.array([record["iteration"] for record in iterations])
-    for axes, name, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+    for axes, name, scale in ((loss, "loss", 1), (measured, metric.name, metric.scale)):
         values = scale * np.array([record[name] for record in iterations])
         if len(values):
             axes.plot(x, values, color=TRAINING, alpha=FAINT, linewidth=0.8)
@@ -36,33 +38,46 @@ def learning_curve(
     loss.set_ylabel("query loss")
     loss.set_title("Learning curve", loc="left")
     if validations:
-        accuracy.errorbar(
+        measured.errorbar(
             [record["iteration"] for record in validations],
-            [100 * record["validation_accuracy"] for record in validations],
-            [100 * record["validation_interval"] for record in validations],
+            [metric.scale * record[f"validation_{metric.name}"] for record in validations],
+            [metric.scale * record["validation_interval"] for record in validations],
             color=VALIDATION,
             marker="o",
             markersize=4,
             linewidth=1.2,
             label="validation, 95 % interval",
         )
-    low, high = (100 * (test["accuracy"] + side * test["interval"]) for side in (-1, 1))
-    accuracy.axhspan(low, high, color=TEST, alpha=FAINT, linewidth=0)
-    accuracy.axhline(
-        100 * test["accuracy"],
+    mean, interval = test[metric.name], test["interval"]
+    low, high = (metric.scale * (mean + side * interval) for side in (-1, 1))
+    measured.axhspan(low, high, color=TEST, alpha=FAINT, linewidth=0)
+    measured.axhline(
+        metric.scale * mean,
         color=TEST,
         linestyle="--",
         linewidth=1.2,
-        label=f"test of the best checkpoint: {100 * test['accuracy']:.2f} %",
+        label=f"test of the best checkpoint: {metric.text(mean)}",
     )
-    accuracy.set_ylabel("query accuracy (%)")
-    accuracy.set_xlabel("outer iteration")
-    accuracy.legend(loc="lower right", frameon=False)
+    unit = f" ({metric.unit})" if metric.unit else ""
+    measured.set_ylabel(f"query {metric.name}{unit}")
+    measured.set_xlabel("outer iteration")
+    corner = "lower right" if metric.is_higher_better else "upper right"
+    measured.legend(loc=corner, frameon=False)
     return _png(figure)
 
 
-def rates(evaluation: Evaluation, trained_steps: int, branches: tuple[str, str] | None) -> bytes:
-    """The rate at each inner step of the test episodes: mean, spread, and the branches' shares."""
+def rates(
+    evaluation: Evaluation,
+    trained_steps: int,
+    branches: tuple[str, str] | None,
+    tensors: Sequence[str],
+) -> bytes:
+    """The rate at each inner step of the test episodes: mean, spread, and the branches' shares.
+
+    Where a scheme has a rate for each adapted tensor, by name in `tensors`, a panel for each.
+    """
+    if evaluation.rates.ndim > 2:
+        return rates_by_tensor(evaluation, trained_steps, tensors)
     figure = _figure(6.4 if branches else 3.6)
     panels = figure.subplots(2 if branches else 1, 1, sharex=True, squeeze=False)[:, 0]
     steps = np.arange(1, evaluation.rates.shape[1] + 1)
@@ -87,6 +102,31 @@ def rates(evaluation: Evaluation, trained_steps: int, branches: tuple[str, str] 
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     panels[-1].set_xlabel("inner step")
     panels[-1].set_xticks(steps)
+    return _png(figure)
+
+
+def rates_by_tensor(evaluation: Evaluation, trained_steps: int, tensors: Sequence[str]) -> bytes:
+    """The rate of each adapted tensor at each inner step: mean, 10th to 90th percentile."""
+    columns = min(4, len(tensors))
+    rows = -(-len(tensors) // columns)
+    figure = _figure(1.2 + 1.6 * rows)
+    panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    steps = np.arange(1, evaluation.rates.shape[1] + 1)
+    for panel, name, values in zip(
+        panels, tensors, evaluation.rates.transpose(2, 0, 1), strict=False
+    ):
+        low, high = np.percentile(values, [10, 90], axis=0)
+        panel.fill_between(steps, low, high, color=TRAINING, alpha=FAINT)
+        panel.plot(steps, values.mean(0), color=TRAINING, marker="o", markersize=3)
+        panel.set_title(name, fontsize=7)
+        panel.tick_params(labelsize=6)
+        panel.axhline(0, color="black", linewidth=0.5)
+        if trained_steps < steps[-1]:
+            panel.axvline(trained_steps + 0.5, color="black", linestyle=":")
+    for unused in panels[len(tensors) :]:
+        unused.set_axis_off()
+    figure.suptitle(f"Inner rates by tensor over {len(evaluation.rates)} test episodes", fontsize=9)
+    figure.supxlabel("inner step", fontsize=8)
     return _png(figure)
 
 

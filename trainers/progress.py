@@ -4,8 +4,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from trainers.interrupt import Interrupt
+
+if TYPE_CHECKING:
+    from trainers.metrics import Metric
 
 SECONDS_BETWEEN_LINES = 10.0
 MEMORY = 0.95
@@ -14,7 +18,8 @@ MEMORY = 0.95
 class Phase:
     """A part of a run whose end is known: training, a validation, the test.
 
-    It counts units (iterations, episodes), `total` in all, from `done` on.
+    It counts units (iterations, episodes), `total` in all, from `done` on; `metric` tells what its
+    figures are.
     """
 
     def __init__(
@@ -26,7 +31,9 @@ class Phase:
         episodes_per_unit: int,
         show: Callable[["Phase"], None],
         interrupt: Interrupt,
+        metric: "Metric | None" = None,
     ) -> None:
+        self.metric = metric
         self.name, self.unit, self.total, self.done = name, unit, total, done
         self._episodes_per_unit = episodes_per_unit
         self._show, self._interrupt = show, interrupt
@@ -34,13 +41,13 @@ class Phase:
         self._began = time.monotonic()
         self._averages: dict[str, float] = {}
 
-    def update(self, done: int, loss: float | None = None, accuracy: float | None = None) -> None:
-        """`done` units are done; `loss` and `accuracy` (0..1) of the last one join the averages.
+    def update(self, done: int, loss: float | None = None, figure: float | None = None) -> None:
+        """`done` units are done; `loss` and `figure` of the last one join the averages.
 
         Raises Interrupted after Ctrl-C: a phase is updated where its state is whole.
         """
         self.done = done
-        for name, value in (("loss", loss), ("accuracy", accuracy)):
+        for name, value in (("loss", loss), ("figure", figure)):
             if value is not None:
                 average = self._averages.get(name, value)
                 self._averages[name] = MEMORY * average + (1 - MEMORY) * value
@@ -49,12 +56,12 @@ class Phase:
 
     @property
     def status(self) -> str:
-        """`120/500, loss 1.052, accuracy 56.2 %, 240 episodes/s, 0:06 left`."""
+        """`120/500, loss 1.052, accuracy 56.20 %, 240 episodes/s, 0:06 left`."""
         parts = [f"{self.done}/{self.total}"]
         if "loss" in self._averages:
             parts.append(f"loss {self._averages['loss']:.3f}")
-        if "accuracy" in self._averages:
-            parts.append(f"accuracy {100 * self._averages['accuracy']:.1f} %")
+        if "figure" in self._averages and self.metric is not None:
+            parts.append(f"{self.metric.name} {self.metric.text(self._averages['figure'])}")
         units = self.done - self._first
         seconds = time.monotonic() - self._began
         if units and seconds:
@@ -72,11 +79,17 @@ class Progress:
 
     @contextmanager
     def phase(
-        self, name: str, unit: str, total: int, done: int = 0, episodes_per_unit: int = 1
+        self,
+        name: str,
+        unit: str,
+        total: int,
+        done: int = 0,
+        episodes_per_unit: int = 1,
+        metric: "Metric | None" = None,
     ) -> Iterator[Phase]:
         """Opens a phase; inside another one it is shown beside it."""
         show = self._line_now_and_then
-        yield Phase(name, unit, total, done, episodes_per_unit, show, self.interrupt)
+        yield Phase(name, unit, total, done, episodes_per_unit, show, self.interrupt, metric)
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -106,7 +119,13 @@ class BarProgress(Progress):
 
     @contextmanager
     def phase(
-        self, name: str, unit: str, total: int, done: int = 0, episodes_per_unit: int = 1
+        self,
+        name: str,
+        unit: str,
+        total: int,
+        done: int = 0,
+        episodes_per_unit: int = 1,
+        metric: "Metric | None" = None,
     ) -> Iterator[Phase]:
         """Opens a phase with a bar of its own."""
         bar = self.bars.add_task(name, total=total, completed=done, status="")
@@ -115,7 +134,7 @@ class BarProgress(Progress):
             self.bars.update(bar, completed=phase.done, status=phase.status)
 
         try:
-            yield Phase(name, unit, total, done, episodes_per_unit, show, self.interrupt)
+            yield Phase(name, unit, total, done, episodes_per_unit, show, self.interrupt, metric)
         finally:
             self.bars.remove_task(bar)
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from episodes import Store, Stream
 from trainers.evaluation import Evaluation
+from trainers.metrics import METRICS, Metric
+
+if TYPE_CHECKING:
+    from trainers.sources import Source, TaskStream
 
 LARGEST_SHARE = 0.95
 Figures = dict[str, Any]
@@ -16,46 +19,55 @@ BranchNames = tuple[str, str] | None
 
 @dataclass(frozen=True)
 class FixedEpisodes:
-    """The first `episodes` episodes of a stream of one store, adapted to in `steps` steps."""
+    """The first `episodes` tasks of a stream, adapted to in `steps` steps."""
 
-    store: Store
-    stream: Stream
+    source: "Source"
+    stream: "TaskStream"
+    way: int | None
+    shot: int
+    query: int
     episodes: int
     steps: int
 
     def describe(self) -> Figures:
         """Which episodes these are; the fingerprint is what a paper can cite."""
-        spec = self.stream.spec
         return {
             "episodes": self.episodes,
             "fingerprint": self.stream.fingerprint(self.episodes),
-            "dataset": self.store.name,
-            "store_digest": self.store.digest,
+            "dataset": self.source.name,
+            "store_digest": self.source.digest,
             "split": self.stream.split,
-            "way": spec.way,
-            "shot": spec.shot,
-            "query": spec.query,
+            "way": self.way,
+            "shot": self.shot,
+            "query": self.query,
             "steps": self.steps,
             "episode_seed": self.stream.seed,
         }
 
 
-def accuracy_figures(evaluation: Evaluation) -> Figures:
-    """Mean accuracy and half the width of its 95 % interval, in 0..1; and the episodes whose query
-    loss is not finite, which count with the accuracy that they have."""
+def metric_figures(metric: Metric, evaluation: Evaluation) -> Figures:
+    """The metric's mean and half the width of its 95 % interval (accuracy in 0..1); and the
+    episodes whose query loss is not finite, which count with the figure that they have."""
     return {
-        "accuracy": evaluation.mean,
+        "metric": metric.name,
+        metric.name: evaluation.mean,
         "interval": evaluation.interval,
         "diverged": int(np.count_nonzero(~np.isfinite(evaluation.losses))),
     }
 
 
 def test_rates(evaluation: Evaluation, branches: BranchNames) -> Figures:
-    """Mean and standard deviation of the rate over the episodes for each step; the branches."""
+    """Mean and standard deviation of the rate over the episodes for each step; the branches.
+
+    Where a scheme has a rate for each tensor there is a row for each step. With them, for each
+    step, the support loss before it and the norm of its gradient.
+    """
     return {
         "mean": evaluation.rates.mean(0).tolist(),
         "std": evaluation.rates.std(0).tolist(),
         "branches": _branch_shares(evaluation.branches, branches),
+        "support_loss": evaluation.support_losses.mean(0).tolist(),
+        "grad_norm": np.sqrt(np.square(evaluation.grad_norms).sum(-1)).mean(0).tolist(),
     }
 
 
@@ -83,16 +95,18 @@ def _branch_shares(first: np.ndarray, names: BranchNames) -> dict[str, Figures] 
     }
 
 
-def warnings(test: Figures, rates: Mapping[str, Figures | None]) -> list[str]:
-    """What a reader of the figures must know."""
+def warnings(test: Figures, rates: Mapping[str, Figures | None], skipped: int = 0) -> list[str]:
+    """What a reader of the figures must know; `skipped` outer steps were not finite."""
     found = [
         f"{100 * branch['share']:.1f} % of the {phase} steps used the branch {name}: "
-        "the rates hardly depend on the task; choose --lr-max by validation accuracy"
+        "the rates hardly depend on the task; choose --lr-max by validation"
         for phase, figures in rates.items()
         if figures is not None
         for name, branch in (figures["branches"] or {}).items()
         if branch["share"] > LARGEST_SHARE
     ]
+    if skipped:
+        found.append(f"{skipped} outer steps were left out: their loss or gradient was not finite")
     if test["diverged"]:
         found.append(f"{test['diverged']} of {test['episodes']} test episodes diverged")
     return found
@@ -120,9 +134,11 @@ def notes(results: Figures) -> list[str]:
 
 def final_line(test: Figures, bn: str, place: object, notes: Sequence[str] = ()) -> str:
     """`test accuracy 81.23 ± 0.61 % over 600 episodes of glyphs alphabets.test (...) -> PLACE`."""
-    said = "; ".join((f"{test['way']}-way {test['shot']}-shot, bn {bn}", *notes))
+    metric = METRICS[test["metric"]]
+    way = "" if test["way"] is None else f"{test['way']}-way "
+    said = "; ".join((f"{way}{test['shot']}-shot, bn {bn}", *notes))
     return (
-        f"test accuracy {100 * test['accuracy']:.2f} ± {100 * test['interval']:.2f} % "
+        f"test {metric.name} {metric.text(test[metric.name], test['interval'])} "
         f"over {test['episodes']} episodes of {test['dataset']} {test['split']} "
         f"({said}) -> {place}"
     )

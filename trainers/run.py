@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from episodes import Store
 from episodes.errors import EpisodesError, UsageError
 from trainers import config as configuration
 from trainers import learner as learners
-from trainers import machine, marks, provenance
+from trainers import machine, provenance
 from trainers.config import RunConfig, Settings
 from trainers.learner import Learner
 from trainers.run_directory import RunDirectory
+from trainers.sources import Source
 from trainers.streams import Streams, open_streams
 
 
@@ -20,39 +20,34 @@ class Run:
     """What a run computes with."""
 
     config: RunConfig
-    store: Store
+    source: Source
     learner: Learner
     streams: Streams
 
     @classmethod
-    def over(cls, store: Store, config: RunConfig) -> "Run":
+    def over(cls, source: Source, config: RunConfig) -> "Run":
         """The run of these settings, with this process's threads and device set up for it.
 
-        Raises UsageError where the settings do not fit the store or the machine.
+        Raises UsageError where the settings do not fit the source or the machine.
         """
         machine.use(config.device, config.threads)
-        learner = learners.build(config, store.image_shape)
-        return cls(config, store, learner, open_streams(store, config))
+        learner = learners.build(config, source)
+        return cls(config, source, learner, open_streams(source, config))
 
     @property
     def name(self) -> str:
         """`glyphs-5w1s-anil-personalized-seed1`."""
         config = self.config
-        shape = f"{config.way}w{config.shot}s"
-        return f"{self.store.name}-{shape}-{config.algo}-{config.lr}-seed{config.seed}"
+        shape = f"{config.shot}s" if config.way is None else f"{config.way}w{config.shot}s"
+        return f"{self.source.name}-{shape}-{config.algo}-{config.lr}-seed{config.seed}"
 
     def to_toml(self) -> str:
         """The text of its config.toml."""
-        size, _, channels = self.store.image_shape
-        store: Settings = {
-            "name": self.store.name,
-            "digest": self.store.digest,
-            "image_size": size,
-            "channels": channels,
-            **marks.recorded_facts(self.store),
+        tables: dict[str, Settings] = {
+            "store": self.source.recorded(),
+            "versions": {**provenance.versions()},
         }
-        versions: Settings = {**provenance.versions()}
-        return configuration.to_toml(self.config, {"store": store, "versions": versions})
+        return configuration.to_toml(self.config, tables)
 
 
 def read_config(directory: RunDirectory) -> tuple[RunConfig, Mapping[str, Mapping[str, Any]]]:
@@ -66,11 +61,11 @@ def read_config(directory: RunDirectory) -> tuple[RunConfig, Mapping[str, Mappin
         raise EpisodesError(f"{directory.config}: {error}") from None
 
 
-def check_store(store: Store, recorded: Mapping[str, Any], where: object) -> None:
-    """Raises EpisodesError unless the store is the one recorded in `where`."""
-    if store.digest != recorded.get("digest"):
+def check_source(source: Source, recorded: Mapping[str, Any], where: object) -> None:
+    """Raises EpisodesError unless the source is the one recorded in `where`."""
+    if source.digest != recorded.get("digest"):
         raise EpisodesError(
-            f"the store {store.name} has the content digest {store.digest[:12]}…, {where} was "
+            f"{source.name} has the content digest {source.digest[:12]}…, {where} was "
             f"written for {str(recorded.get('digest'))[:12]}…: "
-            "prepare that store again, or begin a new run"
+            "bring back what the run began with, or begin a new run"
         )

@@ -37,7 +37,7 @@ class RunDirectory:
 
     @property
     def learning_curve(self) -> Path:
-        """Loss and accuracy over the iterations."""
+        """Loss and metric over the iterations."""
         return self.path / "learning_curve.png"
 
     @property
@@ -56,7 +56,7 @@ class RunDirectory:
         return self.checkpoints / "last.safetensors"
 
     def best_checkpoint(self, iteration: int) -> Path:
-        """A checkpoint kept for its validation accuracy."""
+        """A checkpoint kept for its validation."""
         return self.checkpoints / f"iteration-{iteration:07d}.safetensors"
 
     @property
@@ -200,6 +200,6 @@ def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise EpisodesError(f"{path} is damaged ({error}): begin a new run") from None
-    iterations = [record for record in records if "validation_accuracy" not in record]
-    validations = [record for record in records if "validation_accuracy" in record]
+    iterations = [record for record in records if "loss" in record]
+    validations = [record for record in records if "validation_interval" in record]
     return iterations, validations

@@ -2,14 +2,15 @@
 
 import math
 import time
-from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from episodes.errors import EpisodesError
-from trainers.evaluation import accuracy
+from trainers.algorithms import Adaptation
+from trainers.algorithms.base import detached, joined
+from trainers.config import RunConfig
 from trainers.files import writing
 from trainers.interrupt import Interrupted
 from trainers.learner import Learner
@@ -17,48 +18,79 @@ from trainers.outer_state import OuterState
 from trainers.progress import Progress
 from trainers.run_directory import MetricsLog, RunDirectory
 from trainers.streams import Streams
-from trainers.types import Params, Task, tasks_from_batch
+from trainers.types import Params, Task, each_task
 
 SECONDS_BETWEEN_CHECKPOINTS = 15.0
 
 
 @dataclass(frozen=True)
 class OuterStep:
-    """What an outer step measured: the tasks' mean query loss and accuracy, and for each inner step
+    """What an outer step measured: the tasks' mean query loss and figure, and for each inner step
     the mean rate and the share of tasks in the rate scheme's first branch (None without
     branches)."""
 
     loss: float
-    accuracy: float
+    figure: float
     rates: list[float]
     branches: list[float] | None
 
 
 def outer_gradient(
-    learner: Learner, params: Params, meta: Params, tasks: Sequence[Task], steps: int
+    learner: Learner, how: Adaptation, params: Params, meta: Params, tasks: Task
 ) -> OuterStep:
-    """Sets the gradients of `params` and `meta` to those of the tasks' mean query loss.
+    """Sets the gradients of `params` and `meta` to those of the tasks' mean outer loss.
 
-    Each task is run and differentiated alone, its loss divided by their number, so that one graph
-    is held at a time.
+    Where tasks are not batched each is run and differentiated alone, its loss divided by their
+    number, so that one graph is held at a time.
     """
     for tensor in (*params.values(), *meta.values()):
         tensor.grad = None
-    losses, accuracies, rates, branches = [], [], [], []
-    for task in tasks:
-        result = learner.train_on(task, params, meta, steps)
-        (result.query_loss / len(tasks)).backward()
-        losses.append(result.query_loss.item())
-        accuracies.append(accuracy(result, task))
-        rates.append(result.trace.rates)
-        branches.append(result.trace.branches)
-    share = torch.stack(branches).mean(0)
+    if learner.compiled is not None:
+        grads, meta_grads, results = learner.compiled(how, params, meta, tasks)
+        for tensors, of_tensors in ((params, grads), (meta, meta_grads)):
+            for name, tensor in tensors.items():
+                tensor.grad = of_tensors[name] if tensor.requires_grad else None
+    elif how.batched:
+        result = learner.algorithm.run_batch(how, params, meta, tasks)
+        result.outer_loss.mean().backward()
+        results = detached(result)
+    else:
+        alone = []
+        for task in each_task(tasks):
+            result = learner.algorithm.run(how, params, meta, task)
+            (result.outer_loss / len(tasks.support_targets)).backward()
+            alone.append(detached(result))
+        results = joined(alone)
+    rates, branches = results.trace.rates, results.trace.branches.mean(0)
     return OuterStep(
-        loss=sum(losses) / len(losses),
-        accuracy=sum(accuracies) / len(accuracies),
-        rates=torch.stack(rates).mean(0).tolist(),
-        branches=None if share.isnan().any() else share.tolist(),
+        loss=results.query_loss.mean().item(),
+        figure=learner.metric.of(results.outputs, tasks.query_targets).mean().item(),
+        rates=rates.mean((0, *range(2, rates.dim()))).tolist(),
+        branches=None if branches.isnan().any() or not len(branches) else branches.tolist(),
     )
+
+
+def adaptation_at(config: RunConfig, how: Adaptation, iteration: int) -> Adaptation:
+    """How an iteration, from 0, adapts: its order, and the weights of the query losses."""
+    epoch, steps = iteration // config.epoch, how.steps
+    weights = None
+    if config.multi_step:
+        weights = (1 / steps,) * steps
+    elif epoch < config.multi_step_epochs:
+        weights = multi_step_weights(epoch, config.multi_step_epochs, steps)
+    is_first_order = config.first_order or epoch < config.first_order_epochs
+    return replace(how, query_weights=weights, second_order=not is_first_order)
+
+
+def multi_step_weights(epoch: int, epochs: int, steps: int) -> tuple[float, ...]:
+    """The query losses' weights in an epoch of MAML++'s annealing, which sum to 1.
+
+    They are equal at first and move to the last step; each other keeps 0.03 / steps at least
+    (Antoniou et al. 2019; the constants are those of their code).
+    """
+    other = max(1 / steps - epoch / (steps * epochs), 0.03 / steps)
+    last = min(1 / steps + epoch * (steps - 1) / (steps * epochs), 1 - (steps - 1) * 0.03 / steps)
+    return (other,) * (steps - 1) + (last,)
 
 
 class Training:
@@ -106,37 +138,62 @@ class Training:
             self.config.iterations,
         )
         batches = self.streams.training.batches(size, done * size, total * size)
-        with self.progress.phase("training", "iteration", total, done, size) as phase:
+        with self.progress.phase(
+            "training", "iteration", total, done, size, self.learner.metric
+        ) as phase:
             self._validate_if_due()
             for batch in batches:
-                step = self._outer_step(tasks_from_batch(batch, self.config.device))
-                phase.update(self.position.iteration, step.loss, step.accuracy)
+                step = self._outer_step(self.learner.tasks(batch, self.config.seed))
+                finite = (step.loss, step.figure) if math.isfinite(step.loss) else (None, None)
+                phase.update(self.position.iteration, *finite)
                 self._validate_if_due()
                 if time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
                     self._save()
 
-    def _outer_step(self, tasks: Sequence[Task]) -> OuterStep:
-        state = self.state
-        step = outer_gradient(self.learner, state.params, state.meta, tasks, self.config.steps)
-        if not math.isfinite(step.loss):
-            raise self._diverged(f"the loss is {step.loss}", step)
-        gradients = [t.grad for t in state.trained.values() if t.grad is not None]
-        if not all(bool(gradient.isfinite().all()) for gradient in gradients):
-            raise self._diverged(f"the loss is {step.loss:.6g}, its gradient not finite", step)
+    def _outer_step(self, tasks: Task) -> OuterStep:
+        state, iteration = self.state, self.position.iteration
+        how = adaptation_at(self.config, self.learner.training, iteration)
+        step = outer_gradient(self.learner, how, state.params, state.meta, tasks)
+        if (why := self._not_finite(step)) is not None:
+            return self._skip(why, step)
         if self.config.grad_clip is not None:
             torch.nn.utils.clip_grad_value_(state.trained.values(), self.config.grad_clip)
-        state.optimizer.step()
+        state.optimizer.step(iteration)
         self.position.iteration += 1
-        self._log.append(iteration=self.position.iteration, **asdict(step))
+        self._log.append(
+            **{
+                "iteration": self.position.iteration,
+                "loss": step.loss,
+                self.learner.metric.name: step.figure,
+                "rates": step.rates,
+                "branches": step.branches,
+                "outer_rate": state.optimizer.rate,
+            }
+        )
         return step
 
-    def _diverged(self, what: str, step: OuterStep) -> EpisodesError:
+    def _not_finite(self, step: OuterStep) -> str | None:
+        if not math.isfinite(step.loss):
+            return f"the loss is {step.loss}"
+        gradients = [t.grad for t in self.state.trained.values() if t.grad is not None]
+        if not all(bool(gradient.isfinite().all()) for gradient in gradients):
+            return f"the loss is {step.loss:.6g}, its gradient not finite"
+        return None
+
+    def _skip(self, why: str, step: OuterStep) -> OuterStep:
+        """Leave out an outer step that is not finite, or raise EpisodesError once too many are."""
+        iteration = self.position.iteration + 1
         rates = ", ".join(f"{rate:.3g}" for rate in step.rates)
-        return EpisodesError(
-            f"iteration {self.position.iteration + 1}: {what} (inner rates by step: {rates}); "
-            f"{self.run.last_checkpoint} is the last finite checkpoint: "
-            "begin a new run with a lower inner or outer rate, or with --grad-clip"
-        )
+        if self.position.skipped >= self.config.skip_diverged:
+            raise EpisodesError(
+                f"iteration {iteration}: {why} (inner rates by step: {rates}); "
+                f"{self.run.last_checkpoint} is the last finite checkpoint: begin a new run with a "
+                "lower inner or outer rate, with --grad-clip, or with --skip-diverged"
+            )
+        self.position.iteration = iteration
+        self.position.skipped += 1
+        self._log.append(iteration=iteration, skipped=why)
+        return step
 
     def _validate_if_due(self) -> None:
         iteration, stream = self.position.iteration, self.streams.validation
@@ -145,21 +202,25 @@ class Training:
         )
         if stream is None or not is_due or self.position.validated == iteration:
             return
-        episodes, steps = self.config.val_episodes, self.config.eval_steps
+        episodes, metric = self.config.val_episodes, self.learner.metric
         with self.progress.phase("validation", "episode", episodes) as phase:
             measured = self.learner.evaluate(
-                self.state.params, self.state.meta, stream, episodes, steps, phase.update
+                self.state.params, self.state.meta, stream, episodes, phase.update
             )
         self._log.append(
-            iteration=iteration,
-            validation_accuracy=measured.mean,
-            validation_interval=measured.interval,
+            **{
+                "iteration": iteration,
+                f"validation_{metric.name}": measured.mean,
+                "validation_interval": measured.interval,
+            }
         )
         self.progress.note(
-            f"iteration {iteration}: validation accuracy "
-            f"{100 * measured.mean:.2f} ± {100 * measured.interval:.2f} %"
+            f"iteration {iteration}: validation {metric.name} "
+            f"{metric.text(measured.mean, measured.interval)}"
         )
-        is_kept = self.position.add_validation(measured.mean, self.config.keep_top)
+        is_kept = self.position.add_validation(
+            measured.mean, self.config.keep_top, metric.is_higher_better
+        )
         self._save(also_best=is_kept)
         self._prune()
 

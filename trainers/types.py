@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from episodes.episode import EpisodeBatch
+
 if TYPE_CHECKING:
-    from episodes import Episode, EpisodeBatch
+    from trainers.tasks import RegressionBatch
 
 Params = dict[str, Tensor]
 Moments = list[tuple[Tensor, Tensor]]
 """Mean and biased variance per channel, one pair a normalisation layer."""
 
-Role = Literal["conv", "norm", "head", "bias"]
-BatchNormMode = Literal["batch", "support"]
+Role = Literal["conv", "linear", "norm", "head", "bias"]
+BatchNormMode = Literal["batch", "support", "running", "per-step"]
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""The 0-d mean loss of outputs `[n, o]` against targets: labels `[n]`, or values `[n, o]`."""
 
 
 @dataclass(frozen=True)
 class ParamInfo:
     """What a rate scheme may know of one parameter tensor.
 
-    `role` is `conv` for a convolution's weight and `bias` for its bias, `norm` for the scale and
-    the offset of a normalisation, `head` for the classifier's weight and bias. `adapted` tells
-    whether the inner loop changes the tensor.
+    `role` is `conv` for a convolution's weight, `linear` for that of a fully connected layer and
+    `bias` for the bias of either, `norm` for the scale and the offset of a normalisation, `head`
+    for the last layer's weight and bias. `adapted` tells whether the inner loop changes the tensor.
     """
 
     name: str
@@ -37,18 +41,24 @@ class ParamInfo:
     adapted: bool
 
 
-@dataclass(frozen=True)
-class Task:
-    """One episode as tensors: images `[n, C, H, W]` in 0..1, labels `[n]` int64 in 0..way-1."""
+class Task(NamedTuple):
+    """One task as tensors; a batch of tasks has a leading axis in each.
 
-    support_images: Tensor
-    support_labels: Tensor
-    query_images: Tensor
-    query_labels: Tensor
+    `noise` is what the algorithm draws for a task, by its own names; most draw nothing.
+
+    Inputs are images `[n, C, H, W]` in 0..1 or vectors `[n, d]`; targets are labels `[n]`, int64 in
+    0..way-1, or values `[n, o]`.
+    """
+
+    support_inputs: Tensor
+    support_targets: Tensor
+    query_inputs: Tensor
+    query_targets: Tensor
+    noise: Params = {}
 
 
 class Backbone(Protocol):
-    """A classifier as pure functions of its parameters."""
+    """A network as pure functions of its parameters."""
 
     def init(self, generator: torch.Generator) -> Params:
         """Fresh float32 parameters, drawn on the generator's device."""
@@ -56,31 +66,60 @@ class Backbone(Protocol):
     def param_infos(self, adapts: Callable[[Role], bool]) -> list[ParamInfo]:
         """One entry a parameter, in the order of `init`."""
 
-    def features(self, params: Params, images: Tensor, moments: Moments | None = None) -> Tensor:
-        """Features `[n, d]` of images `[n, C, H, W]`, normalised by `moments` or by their own."""
+    def features(
+        self,
+        params: Params,
+        inputs: Tensor,
+        moments: Moments | None = None,
+        collect: Moments | None = None,
+    ) -> Tensor:
+        """Features `[n, d]` of inputs `[n, ...]`, normalised by `moments` or by their own.
 
-    def moments(self, params: Params, images: Tensor) -> Moments:
-        """The batch moments that `features` normalises these images by."""
+        `collect`, a list, is given the inputs' own moments at each normalisation layer.
+        """
 
     def logits(self, params: Params, features: Tensor) -> Tensor:
-        """Logits `[n, way]` of features `[n, d]`."""
+        """Outputs `[n, o]` of features `[n, d]`: a classifier's logits, or predictions."""
 
 
 def tasks_from_batch(
-    batch: EpisodeBatch, device: torch.device | str, dtype: torch.dtype = torch.float32
-) -> list[Task]:
-    """The episodes of a batch, uint8 `[B, n, H, W, C]`, as tasks on `device`."""
+    batch: EpisodeBatch | RegressionBatch,
+    device: torch.device | str,
+    dtype: torch.dtype = torch.float32,
+) -> Task:
+    """A batch of episodes, or of regression tasks, as tasks with a leading axis on `device`.
 
-    def images(pixels: np.ndarray) -> Tensor:
-        channels_first = torch.as_tensor(pixels).to(device).movedim(-1, -3)
+    Pixels, uint8 `[B, n, H, W, C]`, become channels first and 0..1.
+    """
+
+    def values(array: np.ndarray) -> Tensor:
+        tensor = torch.as_tensor(array).to(device)
+        if tensor.dtype != torch.uint8:
+            return tensor.to(dtype)
+        channels_first = tensor.movedim(-1, -3)
         return channels_first.to(dtype, memory_format=torch.contiguous_format).div_(255)
 
-    def task(episode: Episode) -> Task:
-        return Task(
-            support_images=images(episode.support_images),
-            support_labels=torch.as_tensor(episode.support_labels).to(device),
-            query_images=images(episode.query_images),
-            query_labels=torch.as_tensor(episode.query_labels).to(device),
-        )
+    def labels(array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array).to(device)
 
-    return [task(batch[i]) for i in range(len(batch))]
+    if isinstance(batch, EpisodeBatch):
+        return Task(
+            values(batch.support_images),
+            labels(batch.support_labels),
+            values(batch.query_images),
+            labels(batch.query_labels),
+        )
+    return Task(
+        values(batch.support_inputs),
+        values(batch.support_targets),
+        values(batch.query_inputs),
+        values(batch.query_targets),
+    )
+
+
+def each_task(tasks: Task) -> list[Task]:
+    """The tasks of a batch, one by one."""
+    return [
+        Task(*tensors, {name: draws[i] for name, draws in tasks.noise.items()})
+        for i, tensors in enumerate(zip(*tasks[:4], strict=True))
+    ]

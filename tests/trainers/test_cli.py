@@ -14,7 +14,9 @@ import pytest
 from click.testing import Result
 
 import episodes
+from trainers.presets import PRESETS
 from trainers.progress import clock
+from trainers.rates import SCHEMES
 from trainers.run_directory import RunDirectory, locked
 
 TINY = ("--iterations", 2)
@@ -70,7 +72,7 @@ def test_plain_progress_tells_where_the_run_is(
     lines = train(*TINY, "--out", "run").stderr.splitlines()
     assert any(
         re.fullmatch(
-            r"training: iteration 1/2, loss \d\.\d{3}, accuracy \d+\.\d %, "
+            r"training: iteration 1/2, loss \d\.\d{3}, accuracy \d+\.\d\d %, "
             r"\d+ episodes/s, \d+:\d\d left",
             line,
         )
@@ -109,7 +111,7 @@ def test_the_config_of_a_run_gives_the_same_run(
     config = Path("first/config.toml")
     config.write_text(config.read_text().replace('digest = "', 'digest = "0'))
     line = error_line(command("run", "--config", config, "--out", "replaced"), 1)
-    assert "the store grey has the content digest" in line
+    assert "grey has the content digest" in line
     assert not Path("replaced").exists()
 
 
@@ -126,7 +128,7 @@ def test_a_scheme_without_validation_tests_the_last_checkpoint(
     train: Callable[..., Result],
 ) -> None:
     result = train("--split", "halves", "--iterations", 4, "--out", "run")
-    assert "grey halves has no validation classes" in result.stderr
+    assert "grey halves has no validation tasks" in result.stderr
     results = results_of("run")
     assert results["validation"] is None and results["splits"]["val"] is None
     assert results["checkpoint"] == {"iteration": 4, "file": "checkpoints/last.safetensors"}
@@ -188,7 +190,9 @@ def test_a_damaged_checkpoint_is_named(
     [
         (("--algo", "malm"), "unknown algorithm 'malm': did you mean 'maml'"),
         (("--lr", "personalised"), "unknown rate scheme 'personalised': did you mean 'personal"),
-        (("--algo", "boil"), "planned"),
+        (("--algo", "reptile", "--lr", "alfa"), "--lr alfa has no use in reptile"),
+        (("--preset", "maml"), "unknown preset 'maml'"),
+        (("--preset", "alfa", "--config", "x.toml"), "--config and --preset both give"),
         (("--backbone", "conv3"), "did you mean 'conv4'"),
         (("--divergence", "kl"), "unknown divergence 'kl'"),
         (("--bn", "bath"), "did you mean 'batch'"),
@@ -199,7 +203,7 @@ def test_a_damaged_checkpoint_is_named(
         (("--train-way", "4"), "--train-way 4 differs from --way 5"),
         (("--query", "9"), "too few for shot 1 + query 9"),
         (("--resume", "runs/none"), "runs/none: no such run directory"),
-        (("--resume", "runs/none", "--out", "run"), "leave out --out and --config"),
+        (("--resume", "runs/none", "--out", "run"), "leave out --out, --config"),
     ],
 )
 def test_a_wrong_flag_is_refused_before_anything_is_written(
@@ -225,10 +229,11 @@ def test_a_folder_in_use_or_with_a_run_is_refused(train: Callable[..., Result]) 
 def test_the_list_names_what_works_with_source_and_defaults(command: Callable[..., Result]) -> None:
     tables = json.loads(command("list", "--json").stdout)
     working = {entry["name"] for entry in tables["rate scheme"] if entry["state"] == "works"}
-    assert working == {"fixed", "personalized"}
+    assert working == set(SCHEMES)
     assert all(entry["source"] and entry["summary"] for table in tables.values() for entry in table)
     plain = command("list").stdout
-    assert "boil" in plain and "[planned]" in plain and "inner_lr = 0.01" in plain
+    assert "algorithm (--algo)" in plain and "boil" in plain and "inner_lr = 0.01" in plain
+    assert all(name in plain for name in PRESETS)
 
 
 def test_the_module_runs_as_a_program() -> None:

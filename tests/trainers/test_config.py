@@ -7,13 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from episodes.errors import EpisodesError, UsageError
+from trainers.catalog import is_regression
 from trainers.config import complete, differences, flag, overridden, read_toml, to_toml
+from trainers.presets import PRESETS
 
 MACHINE = {"split": "quarters", "threads": 1}
 RATES = st.floats(min_value=1e-300, max_value=1e30)
 COUNTS = st.integers(1, 10**12)
 SEEDS = st.integers(0, 2**63 - 1)
-NAMES = st.text(min_size=1).filter(str.isprintable)
+NAMES = st.text(min_size=1).filter(str.isprintable).filter(lambda name: not is_regression(name))
 
 shared_settings = st.fixed_dictionaries(
     {},
@@ -28,14 +30,20 @@ shared_settings = st.fixed_dictionaries(
         "grad_clip": RATES,
         "seed": SEEDS,
         "episode_seed": SEEDS,
-        "bn": st.sampled_from(["batch", "support"]),
+        "bn": st.sampled_from(["batch", "support", "running"]),
+        "head_init": st.sampled_from(["learned", "zero", "prototypes"]),
+        "multi_step": st.booleans(),
+        "outer": st.sampled_from(["adam", "sgd"]),
+        "outer_schedule": st.sampled_from(["constant", "cosine", "linear"]),
+        "task_batching": st.sampled_from(["auto", "batched", "loop"]),
         "downsample": st.sampled_from(["pool", "stride"]),
     },
 )
 algorithm_settings = st.one_of(
     st.fixed_dictionaries({"algo": st.just("anil")}),
     st.fixed_dictionaries(
-        {"algo": st.sampled_from(["maml", "fomaml"])}, optional={"adapt_bn": st.booleans()}
+        {"algo": st.sampled_from(["maml", "fomaml", "t-net"])},
+        optional={"adapt_bn": st.booleans()},
     ),
 )
 rate_settings = st.one_of(
@@ -44,6 +52,10 @@ rate_settings = st.one_of(
         {"lr": st.just("personalized"), "divergence": st.just("kl_smoothed")},
         optional={"smoothing": st.floats(0.001, 0.999), "clip_rate": st.booleans()},
     ),
+    st.fixed_dictionaries(
+        {"lr": st.just("alfa")}, optional={"inner_lr": RATES, "unit_start": st.booleans()}
+    ),
+    st.fixed_dictionaries({"lr": st.just("hypergradient")}, optional={"hyper_lr": RATES}),
     st.builds(
         lambda low, factor: {"lr_min": low, "lr_max": low * factor},
         st.floats(1e-6, 1),
@@ -76,7 +88,7 @@ def test_a_config_file_gives_the_same_run(
     ("text", "message"),
     [
         ('[run]\nalgo = "maml"\n', "unknown setting 'run'"),
-        ('[store]\nname = "x"\n', r"\[store\] must hold channels, digest, image_size, name"),
+        ('[store]\nname = "x"\n', r"\[store\] must hold digest, name"),
         (
             '[versions]\npython = "3"\ntorch = "2"\nnumpy = "2"\ngrad_clip = 10.0\n',
             r"grad_clip belongs above the tables, not in \[versions\]",
@@ -95,7 +107,7 @@ def test_a_setting_in_the_wrong_place_is_not_ignored(
 def test_given_settings_take_their_followers_along() -> None:
     recorded = complete({"lr": "personalized", "train_shot": 3}, MACHINE).settings()
     found = complete(overridden(recorded, {"lr": "fixed", "way": 3, "shot": 2}), {})
-    assert (found.lr, found.inner_lr, found.lr_min) == ("fixed", 0.01, None)
+    assert found.lr == "fixed" and found.own["inner_lr"] == 0.01 and "lr_min" not in found.own
     assert (found.way, found.train_way, found.shot, found.train_shot) == (3, 3, 2, 3)
 
 
@@ -108,24 +120,26 @@ def test_the_protocol_yields_to_the_dataset_and_the_dataset_to_what_is_given() -
 
 def test_a_default_of_the_dataset_without_a_use_is_left_out() -> None:
     config = complete({"lr": "personalized"}, MACHINE | {"inner_lr": 0.4})
-    assert config.inner_lr is None
-    assert complete({"lr": "fixed"}, MACHINE | {"inner_lr": 0.4}).inner_lr == 0.4
+    assert "inner_lr" not in config.own
+    assert complete({"lr": "fixed"}, MACHINE | {"inner_lr": 0.4}).own["inner_lr"] == 0.4
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"inner_lr": 0.1}, "--inner-lr 0.1 has no use here: only --lr fixed reads it"),
+        ({"inner_lr": 0.1}, "--inner-lr 0.1 has no use here: only --lr fixed or .* reads it"),
         ({"lr": "fixed", "lr_max": 0.1}, "--lr-max 0.1 has no use here: only --lr personalized"),
         ({"smoothing": 0.2}, "--smoothing 0.2 .* only --divergence kl_smoothed reads it"),
         ({"lr": "fixed", "smoothing": 0.2}, "only --divergence kl_smoothed"),
-        ({"adapt_bn": False}, "--no-adapt-bn has no use here: only --algo maml or fomaml reads it"),
+        ({"adapt_bn": False}, "--no-adapt-bn has no use here: only --algo maml or .* reads it"),
         ({"algo": "malm"}, "unknown algorithm 'malm': did you mean 'maml'"),
         ({"divergence": "kl_smooth"}, "did you mean 'kl_smoothed'"),
-        ({"bn": "running"}, "unknown value of --bn 'running'"),
-        ({"lr_min": 0.2}, "--lr-min 0.2 is above --lr-max 0.1"),
+        ({"bn": "runing"}, "unknown value of --bn 'runing': did you mean 'running'"),
+        ({"outer": "adamw"}, "unknown value of --outer 'adamw': did you mean 'adam'"),
+        ({"outer_lr_end": 0.1}, "--outer-lr-end 0.1 .* only --outer-schedule cosine or linear"),
+        ({"outer_hyper_lr": 0.1}, "only --lr hypergradient reads it"),
+        ({"filters": 4, "backbone": "mlp"}, "--filters 4 .* only --backbone conv4 or resnet12"),
         ({"way": 1}, "--way 1: expected at least 2"),
-        ({"way": 5, "train_way": 10}, "--train-way 10 differs from --way 5"),
         ({"iterations": -1}, "--iterations -1: expected at least 0"),
         ({"shot": 0}, "--shot 0: expected at least 1"),
         ({"outer_lr": 0.0}, "--outer-lr 0.0: expected more than 0"),
@@ -142,6 +156,40 @@ def test_a_default_of_the_dataset_without_a_use_is_left_out() -> None:
 def test_a_wrong_setting_is_refused(settings: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         complete(settings, MACHINE)
+
+
+def test_an_algorithm_brings_its_defaults() -> None:
+    reptile = complete({"algo": "reptile"}, MACHINE)
+    assert (reptile.outer, reptile.outer_lr, reptile.lr) == ("sgd", 1.0, "fixed")
+    assert (reptile.train_shot, reptile.train_query, reptile.shot) == (15, 5, 1)
+    assert complete({"algo": "reptile", "outer_lr": 0.5}, MACHINE).outer_lr == 0.5
+    assert complete({"algo": "fomaml"}, MACHINE).first_order
+    assert not complete({"algo": "maml"}, MACHINE).first_order
+    protonet = complete({"algo": "protonet", "train_way": 20}, MACHINE)
+    assert (protonet.lr, protonet.steps, protonet.eval_steps) == ("none", 0, 0)
+    assert protonet.train_way == 20 and protonet.way == 5
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_a_run_and_its_file_the_same_run(preset: str) -> None:
+    changes = PRESETS[preset].changes
+    config = complete(changes, MACHINE)
+    assert changes.items() <= config.settings().items()
+    assert complete(config.settings(), {}) == config
+
+
+def test_another_algorithm_takes_the_defaults_of_the_last_away() -> None:
+    recorded = complete({"algo": "reptile", "outer_lr": 0.5}, MACHINE).settings()
+    found = complete(overridden(recorded, {"algo": "maml"}), {})
+    assert (found.outer, found.outer_schedule, found.outer_lr) == ("adam", "constant", 0.5)
+
+
+@pytest.mark.parametrize("dataset", ["sinusoid", "harmonic", "own/tasks.npz"])
+def test_regression_has_no_way(dataset: str) -> None:
+    config = complete({"dataset": dataset}, MACHINE)
+    assert config.way is None and config.train_way is None and config.backbone == "mlp"
+    assert (config.shot, config.train_shot, config.query, config.train_query) == (10, 10, 100, 10)
+    assert complete(config.settings(), {}) == config
 
 
 def test_differences_name_flag_recorded_and_given_value() -> None:

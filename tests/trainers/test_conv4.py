@@ -5,13 +5,18 @@ import torch
 from torch import nn
 
 from episodes.errors import UsageError
-from trainers import backbones
 from trainers.backbones import Conv4
 
 
 def features_and_logits(backbone, params, images, moments=None):
     features = backbone.features(params, images, moments)
     return features, backbone.logits(params, features)
+
+
+def own_moments(backbone, params, images):
+    moments = []
+    backbone.features(params, images, collect=moments)
+    return moments
 
 
 @pytest.mark.parametrize("downsample", ["pool", "stride"])
@@ -24,6 +29,19 @@ def test_equals_the_same_network_out_of_torch_modules(downsample, image_size, in
     _, logits = features_and_logits(backbone, params, images)
 
     torch.testing.assert_close(logits, sequential(backbone, params)(images))
+
+
+def test_leaky_slope_is_that_of_leaky_relu(initial, sequential):
+    backbone = Conv4(3, 2, 16, filters=4, leaky_slope=0.3)
+    params = initial(backbone)
+    images = torch.rand(6, 2, 16, 16, dtype=torch.float64)
+    module = sequential(backbone, params)
+    for block in module[:4]:
+        block[2] = nn.LeakyReLU(0.3)
+
+    _, logits = features_and_logits(backbone, params, images)
+
+    torch.testing.assert_close(logits, module(images))
 
 
 @pytest.mark.parametrize(
@@ -80,12 +98,28 @@ def test_init_draws_what_torch_modules_draw(downsample, sequential):
         torch.testing.assert_close(ours, theirs.data)
 
 
+def test_xavier_start_is_torch_modules_reset_by_xavier_uniform(sequential):
+    backbone = Conv4(5, 3, 32, weight_init="xavier")
+    module = sequential(backbone)
+    generator = torch.Generator().manual_seed(7)
+    for name, param in module.named_parameters():
+        if param.ndim > 1:
+            nn.init.xavier_uniform_(param, generator=generator)
+        elif name.endswith("bias"):
+            nn.init.zeros_(param)
+
+    params = backbone.init(torch.Generator().manual_seed(7))
+
+    for ours, theirs in zip(params.values(), module.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs.data)
+
+
 def test_moments_are_what_batch_norm_collects(backbone, initial, sequential):
     params = initial(backbone)
     images = torch.rand(3, 1, 16, 16, dtype=torch.float64)
     module = sequential(backbone, params, momentum=1.0).train()
 
-    moments = backbone.moments(params, images)
+    moments = own_moments(backbone, params, images)
     module(images)
 
     norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
@@ -100,7 +134,7 @@ def test_given_moments_normalise_as_running_statistics_do(backbone, initial, seq
     support, query = torch.rand(2, 4, 1, 16, 16, dtype=torch.float64)
     module = sequential(backbone, params).eval()
     norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
-    moments = backbone.moments(params, support)
+    moments = own_moments(backbone, params, support)
     for norm, (mean, variance) in zip(norms, moments, strict=True):
         norm.running_mean, norm.running_var = mean.detach(), variance.detach()
 
@@ -113,7 +147,7 @@ def test_own_moments_given_change_nothing(backbone, initial):
     params = initial(backbone)
     images = torch.rand(4, 1, 16, 16, dtype=torch.float64)
 
-    given = backbone.features(params, images, backbone.moments(params, images))
+    given = backbone.features(params, images, own_moments(backbone, params, images))
 
     torch.testing.assert_close(given, backbone.features(params, images))
 
@@ -123,7 +157,7 @@ def test_gradient_flows_through_given_moments(backbone, initial):
     support, query = torch.rand(2, 2, 1, 16, 16, dtype=torch.float64)
     support.requires_grad_()
 
-    features = backbone.features(params, query, backbone.moments(params, support))
+    features = backbone.features(params, query, own_moments(backbone, params, support))
     (gradient,) = torch.autograd.grad(features.square().sum(), support)
 
     assert gradient.abs().max() > 1e-6
@@ -149,6 +183,9 @@ def test_convolution_bias_before_batch_norm_has_no_gradient(backbone, initial):
         ({"filters": 0}, "filters is 0"),
         ({"in_channels": 0}, "in_channels is 0"),
         ({"downsample": "strides"}, "did you mean 'stride'"),
+        ({"weight_init": "xaver"}, "did you mean 'xavier'"),
+        ({"leaky_slope": 1.0}, "leaky_slope is 1.0"),
+        ({"leaky_slope": -0.1}, "leaky_slope is -0.1"),
     ],
 )
 def test_fields_out_of_range_are_refused(fields, message):
@@ -163,9 +200,3 @@ def test_strided_network_takes_images_too_small_to_pool():
 def test_images_of_another_shape_are_refused(backbone, initial):
     with pytest.raises(UsageError, match=r"\(3, 16, 16\).*expected \(1, 16, 16\)"):
         backbone.features(initial(backbone), torch.rand(2, 3, 16, 16, dtype=torch.float64))
-
-
-def test_build_by_name():
-    assert backbones.build("conv4", way=5, in_channels=1, image_size=28) == Conv4(5, 1, 28)
-    with pytest.raises(UsageError, match="did you mean 'conv4'"):
-        backbones.build("conv5")

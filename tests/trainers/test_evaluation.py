@@ -1,15 +1,17 @@
+from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from episodes.errors import UsageError
-from episodes.stream import EpisodeBatch
-from trainers import algorithms
-from trainers.evaluation import accuracy, confidence_interval, evaluate
-from trainers.rates import Fixed, Personalized
-from trainers.types import Task, tasks_from_batch
+from episodes import EpisodeBatch
+from trainers.algorithms import ANIL, MAML, Adaptation, ProtoNet
+from trainers.evaluation import Evaluation, confidence_interval, evaluate
+from trainers.metrics import ACCURACY, MSE, accuracy, mse
+from trainers.rates import Fixed, Personalized, RateScheme, Update
+from trainers.types import each_task, tasks_from_batch
 
 EPISODES, WAY, SHOT, QUERY, SIZE = 7, 2, 1, 3, 16
 
@@ -48,21 +50,16 @@ class RandomStream:
 
 @pytest.fixture
 def measure(backbone, initial):
-    def run(scheme=None, episodes=EPISODES, episodes_at_a_time=4, on_batch=None, steps=3):
-        return evaluate(
-            algorithm=algorithms.build("anil"),
-            backbone=backbone,
-            scheme=scheme or Fixed(0.1),
-            meta={},
-            params=initial(backbone),
-            stream=RandomStream(),
-            episodes=episodes,
-            steps=steps,
-            bn="batch",
-            device="cpu",
-            episodes_at_a_time=episodes_at_a_time,
-            on_batch=on_batch,
+    def run(
+        scheme=None, at_a_time=4, on_batch=None, steps=3, algorithm=None, batched=False
+    ) -> Evaluation:
+        how = Adaptation(
+            backbone, scheme or Fixed(0.1), F.cross_entropy, WAY, steps, batched=batched
         )
+        batches = RandomStream().batches(at_a_time, stop=EPISODES)
+        tasks = (tasks_from_batch(batch, "cpu", torch.float64) for batch in batches)
+        params = initial(backbone)
+        return evaluate(algorithm or ANIL(), how, params, {}, tasks, ACCURACY, on_batch)
 
     return run
 
@@ -80,26 +77,39 @@ def test_interval_of_one_episode_is_zero():
 
 def test_evaluation_equals_episodes_run_one_by_one(measure, backbone, initial):
     params = initial(backbone)
-    algorithm = algorithms.build("anil")
+    how = Adaptation(backbone, Fixed(0.1), F.cross_entropy, WAY, 3)
 
     found = measure()
 
     for i, batch in enumerate(RandomStream().batches(1, stop=EPISODES)):
-        (task,) = tasks_from_batch(batch, "cpu", torch.float64)
-        result = algorithm.run(backbone, Fixed(0.1), {}, params, task, 3, "batch", training=False)
-        right = (result.query_logits.argmax(-1) == task.query_labels).tolist()
-        assert found.accuracies[i] == pytest.approx(sum(right) / len(right))
+        (task,) = each_task(tasks_from_batch(batch, "cpu", torch.float64))
+        result = ANIL().run(how, params, {}, task)
+        right = (result.outputs.argmax(-1) == task.query_targets).tolist()
+        assert found.figures[i] == pytest.approx(sum(right) / len(right))
         assert found.losses[i] == result.query_loss.item()
         assert found.rates[i].tolist() == [0.1] * 3
-    assert found.accuracies.shape == (EPISODES,) and found.accuracies.dtype == np.float64
-    assert found.mean == pytest.approx(np.mean(found.accuracies))
-    assert found.interval == confidence_interval(found.accuracies)
+    assert found.figures.shape == (EPISODES,) and found.figures.dtype == np.float64
+    assert found.mean == pytest.approx(np.mean(found.figures))
+    assert found.interval == confidence_interval(found.figures)
+
+
+@pytest.mark.parametrize("algorithm", [MAML(), ANIL(), ProtoNet()])
+def test_tasks_at_once_are_measured_as_one_by_one(algorithm, measure):
+    steps = 0 if algorithm == ProtoNet() else 3
+
+    looped = measure(algorithm=algorithm, steps=steps)
+    batched = measure(algorithm=algorithm, steps=steps, batched=True)
+
+    np.testing.assert_array_equal(batched.figures, looped.figures)
+    np.testing.assert_allclose(batched.losses, looped.losses, rtol=1e-10)
+    np.testing.assert_array_equal(batched.rates, looped.rates)
+    np.testing.assert_array_equal(batched.branches, looped.branches)
 
 
 def test_evaluation_is_the_same_for_any_batch_size(measure):
-    whole, single = measure(episodes_at_a_time=EPISODES), measure(episodes_at_a_time=1)
+    whole, single = measure(at_a_time=EPISODES), measure(at_a_time=1)
 
-    np.testing.assert_array_equal(whole.accuracies, single.accuracies)
+    np.testing.assert_array_equal(whole.figures, single.figures)
     np.testing.assert_array_equal(whole.losses, single.losses)
 
 
@@ -130,23 +140,57 @@ def test_no_steps_can_be_evaluated(measure):
     assert measure(steps=0).rates.shape == (EPISODES, 0)
 
 
-@pytest.mark.parametrize("field", ["episodes", "episodes_at_a_time"])
-def test_counts_below_one_are_refused(measure, field):
-    with pytest.raises(UsageError, match=f"{field} is 0"):
-        measure(**{field: 0})
+def test_rates_of_each_tensor_are_kept(measure, backbone):
+    found = measure(ByTensor(), algorithm=MAML())
+
+    tensors = len(backbone.param_infos(MAML().adapts))
+    assert found.rates.shape == (EPISODES, 3, tensors)
+    assert (found.rates == np.arange(tensors) / 100).all()
 
 
-def test_accuracy_by_hand(backbone, initial, random_task):
-    task = random_task(backbone, query=2)
-    result = algorithms.build("anil").run(
-        backbone, Fixed(), {}, initial(backbone), task, 0, "batch", training=False
-    )
-    chosen = result.query_logits.argmax(-1)
-    three_of_four = torch.cat([chosen[:3], 1 - chosen[3:]])
+@dataclass(frozen=True)
+class ByTensor(RateScheme):
+    """The rate i / 100 for tensor i."""
 
-    labelled = Task(task.support_images, task.support_labels, task.query_images, three_of_four)
+    def step(self, meta, at, state):
+        rates = {info.name: i / 100 for i, info in enumerate(at.infos)}
+        moved = {name: at.params[name] - rates[name] * at.grads[name] for name in rates}
+        return Update(moved, torch.tensor(list(rates.values()), dtype=torch.float64))
 
-    assert accuracy(result, labelled) == 0.75
+
+def test_no_weight_changes(backbone, initial):
+    params = initial(backbone)
+    before = {name: param.detach().clone() for name, param in params.items()}
+    tasks = tasks_from_batch(RandomStream().batch(0, 3), "cpu", torch.float64)
+    how = Adaptation(backbone, Fixed(0.1), F.cross_entropy, WAY, 3)
+
+    evaluate(MAML(), how, params, {}, [tasks], ACCURACY)
+
+    for name, param in params.items():
+        assert torch.equal(param, before[name]) and param.grad is None
+
+
+def test_accuracy_by_hand():
+    outputs = torch.tensor([[[2.0, 1.0, 0.0], [0.0, 0.5, 0.1]], [[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]])
+    targets = torch.tensor([[0, 2], [2, 0]])
+
+    assert accuracy(outputs, targets).tolist() == [0.5, 1.0]
+    assert accuracy(outputs[0], targets[0]) == 0.5
+
+
+def test_squared_error_by_hand():
+    outputs, targets = torch.tensor([[[1.0], [3.0]], [[0.0], [0.0]]]), torch.zeros(2, 2, 1)
+
+    assert mse(outputs, targets).tolist() == [5.0, 0.0]
+    assert MSE.of(outputs[0], targets[0]) == MSE.loss(outputs[0], targets[0]) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "figures", "text"),
+    [(ACCURACY, (0.56201, 0.00612), "56.20 ± 0.61 %"), (MSE, (0.12345, 0.001), "0.1235 ± 0.0010")],
+)
+def test_figures_are_printed_as_in_papers(metric, figures, text):
+    assert metric.text(*figures) == text
 
 
 def test_tasks_have_channels_first_and_pixels_in_zero_to_one():
@@ -162,12 +206,12 @@ def test_tasks_have_channels_first_and_pixels_in_zero_to_one():
         source=np.zeros(2, np.int64),
     )
 
-    first, second = tasks_from_batch(batch, "cpu")
+    first, second = each_task(tasks_from_batch(batch, "cpu"))
 
-    assert second.support_images.shape == (3, 3, 4, 5)
-    assert second.support_images.dtype == torch.float32
-    assert second.support_images.is_contiguous()
-    assert second.support_images[1, 2, 3, 4].item() == np.float32(pixels[1, 1, 3, 4, 2] / 255)
-    assert first.query_images.shape == (1, 3, 4, 5)
-    assert second.support_labels.tolist() == [2, 1, 0]
-    assert second.query_labels.tolist() == [2]
+    assert second.support_inputs.shape == (3, 3, 4, 5)
+    assert second.support_inputs.dtype == torch.float32
+    assert second.support_inputs.is_contiguous()
+    assert second.support_inputs[1, 2, 3, 4].item() == np.float32(pixels[1, 1, 3, 4, 2] / 255)
+    assert first.query_inputs.shape == (1, 3, 4, 5)
+    assert second.support_targets.tolist() == [2, 1, 0]
+    assert second.query_targets.tolist() == [2]

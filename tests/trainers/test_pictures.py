@@ -9,6 +9,7 @@ from PIL import Image
 
 from trainers import pictures
 from trainers.evaluation import Evaluation
+from trainers.metrics import ACCURACY, MSE
 
 TEST = {"accuracy": 0.6, "interval": 0.02}
 
@@ -33,7 +34,7 @@ def is_png(content: bytes) -> bool:
 def test_the_learning_curve_shows_training_validation_and_test(drawn: list[Figure]) -> None:
     iterations = [{"iteration": i, "loss": 2 / i, "accuracy": i / 200} for i in range(1, 101)]
     validations = [{"iteration": 50, "validation_accuracy": 0.5, "validation_interval": 0.01}]
-    assert is_png(pictures.learning_curve(iterations, validations, TEST))
+    assert is_png(pictures.learning_curve(ACCURACY, iterations, validations, TEST))
     loss, accuracy = drawn[0].axes
     raw, smooth = (line.get_ydata() for line in loss.lines)
     np.testing.assert_allclose(raw, [2 / i for i in range(1, 101)])
@@ -43,15 +44,25 @@ def test_the_learning_curve_shows_training_validation_and_test(drawn: list[Figur
     assert "test of the best checkpoint: 60.00 %" in labels
 
 
+def test_a_learning_curve_of_errors(drawn: list[Figure]) -> None:
+    iterations = [{"iteration": i, "loss": 2 / i, "mse": 4 / i} for i in range(1, 101)]
+    assert is_png(pictures.learning_curve(MSE, iterations, [], {"mse": 0.25, "interval": 0.02}))
+    error = drawn[0].axes[1]
+    np.testing.assert_allclose(error.lines[0].get_ydata(), [4 / i for i in range(1, 101)])
+    labels = [text.get_text() for text in error.get_legend().get_texts()]
+    assert "test of the best checkpoint: 0.2500" in labels
+    assert error.get_ylabel() == "query mse"
+
+
 def test_a_run_without_iterations_or_validations_has_a_learning_curve() -> None:
-    assert is_png(pictures.learning_curve([], [], TEST))
+    assert is_png(pictures.learning_curve(ACCURACY, [], [], TEST))
 
 
 def test_rates_show_mean_spread_and_branches(drawn: list[Figure]) -> None:
     rates = np.array([[0.01, 0.1], [0.01, 0.3]])
     branches = np.array([[0.0, 1.0], [0.0, 1.0]])
     evaluation = Evaluation(np.ones(2), np.ones(2), rates, branches)
-    assert is_png(pictures.rates(evaluation, 1, ("first", "second")))
+    assert is_png(pictures.rates(evaluation, 1, ("first", "second"), ["w"]))
     rate, share = drawn[0].axes
     np.testing.assert_allclose(rate.lines[0].get_ydata(), [0.01, 0.2])
     assert [bar.get_height() for bar in share.patches] == [0, 100, 100, 0]
@@ -59,8 +70,19 @@ def test_rates_show_mean_spread_and_branches(drawn: list[Figure]) -> None:
 
 def test_rates_without_branches_have_one_panel(drawn: list[Figure]) -> None:
     evaluation = Evaluation(np.ones(3), np.ones(3), np.full((3, 4), 0.1), np.full((3, 4), np.nan))
-    assert is_png(pictures.rates(evaluation, 4, None))
+    assert is_png(pictures.rates(evaluation, 4, None, ["w"]))
     assert len(drawn[0].axes) == 1
+
+
+def test_rates_of_each_tensor_have_a_panel_each(drawn: list[Figure]) -> None:
+    rates = np.random.default_rng(0).uniform(size=(3, 4, 5))
+    evaluation = Evaluation(np.ones(3), np.ones(3), rates, np.full((3, 4), np.nan))
+    names = ["a", "b", "c", "d", "e"]
+    assert is_png(pictures.rates(evaluation, 2, None, names))
+    panels = [axes for axes in drawn[0].axes if axes.axison]
+    assert [panel.get_title() for panel in panels] == names
+    for number, panel in enumerate(panels):
+        np.testing.assert_allclose(panel.lines[0].get_ydata(), rates[:, :, number].mean(0))
 
 
 @pytest.mark.parametrize("length", [1, 39, 40, 200])

@@ -5,7 +5,8 @@ import torch
 
 from episodes.errors import UsageError
 from trainers import rates
-from trainers.rates import Fixed, Personalized
+from trainers.rates import Fixed, InnerStep, Personalized
+from trainers.types import ParamInfo
 
 
 def logits_of(true_class_probability: float, way: int = 5, samples: int = 3) -> torch.Tensor:
@@ -15,66 +16,76 @@ def logits_of(true_class_probability: float, way: int = 5, samples: int = 3) -> 
     return torch.tensor(row, dtype=torch.float64).repeat(samples, 1)
 
 
-def step(scheme, logits):
-    """One step of a scalar parameter 1 with gradient 2; the new value and the state."""
-    targets = torch.zeros(len(logits), dtype=torch.int64)
-    params, state = scheme.step(
-        meta={},
-        j=0,
-        params={"w": torch.tensor(1.0, dtype=torch.float64)},
-        grads={"w": torch.tensor(2.0, dtype=torch.float64)},
-        loss=torch.nn.functional.cross_entropy(logits, targets),
-        logits=logits,
-        targets=targets,
-        state={},
+def update(scheme, logits, targets=None):
+    """One step of a scalar parameter 1 with gradient 2, all examples of class 0 unless said."""
+    if targets is None:
+        targets = torch.zeros(len(logits), dtype=torch.int64)
+    return scheme.step(
+        {},
+        InnerStep(
+            j=0,
+            steps=1,
+            infos=[ParamInfo("w", (), "w", "linear", adapted=True)],
+            params={"w": torch.tensor(1.0, dtype=torch.float64)},
+            grads={"w": torch.tensor(2.0, dtype=torch.float64)},
+            loss=torch.nn.functional.cross_entropy(logits, targets),
+            outputs=logits,
+            targets=targets,
+        ),
+        {},
     )
-    return params["w"].item(), state
+
+
+def step(scheme, logits):
+    """The new value, and the update that it is from."""
+    found = update(scheme, logits)
+    return found.params["w"].item(), found
 
 
 def test_fixed_step_by_hand():
-    value, state = step(Fixed(lr=0.25), logits_of(0.9))
+    value, found = step(Fixed(lr=0.25), logits_of(0.9))
 
     assert value == 0.5
-    assert state["rate"] == 0.25
-    assert "branch" not in state
+    assert found.rates == 0.25
+    assert found.branch is None
 
 
 def test_personalized_rate_is_the_remainder_where_the_support_set_is_fitted():
-    value, state = step(Personalized(lr_min=0.01, lr_max=0.3), logits_of(0.8))
+    value, found = step(Personalized(lr_min=0.01, lr_max=0.3), logits_of(0.8))
 
     expected = 0.3 + log(0.8)
-    assert state["rate"].item() == pytest.approx(expected, abs=1e-12)
+    assert found.rates.item() == pytest.approx(expected, abs=1e-12)
     assert value == pytest.approx(1 - 2 * expected, abs=1e-12)
-    assert state["branch"] == 1
+    assert found.branch == 1
 
 
 def test_personalized_rate_is_the_least_where_it_is_not():
-    value, state = step(Personalized(lr_min=0.01, lr_max=0.2), logits_of(0.8))
+    value, found = step(Personalized(lr_min=0.01, lr_max=0.2), logits_of(0.8))
 
-    assert state["rate"] == 0.01
+    assert found.rates == 0.01
     assert value == 0.98
-    assert state["branch"] == 0
+    assert found.branch == 0
 
 
 def test_personalized_rate_on_the_boundary_is_zero():
     k = Personalized().measure(logits_of(0.8), torch.zeros(3, dtype=torch.int64))
 
-    value, state = step(Personalized(lr_min=0.01, lr_max=k.item()), logits_of(0.8))
+    value, found = step(Personalized(lr_min=0.01, lr_max=k.item()), logits_of(0.8))
 
-    assert state["rate"] == 0
+    assert found.rates == 0
     assert value == 1
-    assert state["branch"] == 1
+    assert found.branch == 1
 
 
 def test_clip_makes_the_least_rate_a_lower_bound():
-    literal = step(Personalized(lr_min=0.05, lr_max=0.23), logits_of(0.8))[1]["rate"].item()
+    literal = step(Personalized(lr_min=0.05, lr_max=0.23), logits_of(0.8))[1].rates.item()
     clipped = step(Personalized(lr_min=0.05, lr_max=0.23, clip=True), logits_of(0.8))[1]
     above = step(Personalized(lr_min=0.05, lr_max=0.4, clip=True), logits_of(0.8))[1]
 
     assert 0 < literal < 0.01
-    assert clipped["rate"] == 0.05
-    assert clipped["branch"] == 1
-    assert above["rate"].item() == pytest.approx(0.4 + log(0.8))
+    assert clipped.rates == 0.05
+    assert clipped.branch == 1
+    assert above.rates.item() == pytest.approx(0.4 + log(0.8))
 
 
 READINGS = {
@@ -115,32 +126,31 @@ def test_divergence_averages_over_the_samples(divergence):
 
 
 def test_forgotten_logarithm_exceeds_the_largest_rate():
-    _, state = step(Personalized(lr_max=0.1, divergence="p_no_log"), logits_of(0.9))
+    _, found = step(Personalized(lr_max=0.1, divergence="p_no_log"), logits_of(0.9))
 
-    assert state["rate"].item() == pytest.approx(1.0)
-    assert state["branch"] == 1
+    assert found.rates.item() == pytest.approx(1.0)
+    assert found.branch == 1
 
 
 @pytest.mark.parametrize("detach_rate", [True, False])
 def test_graph_through_the_rate(detach_rate):
     logits = logits_of(0.8).requires_grad_()
 
-    _, state = step(Personalized(lr_max=0.5, detach_rate=detach_rate), logits)
+    _, found = step(Personalized(lr_max=0.5, detach_rate=detach_rate), logits)
 
-    assert state["rate"].requires_grad is not detach_rate
+    assert found.rates.requires_grad is not detach_rate
 
 
 @pytest.mark.parametrize(
     "scheme", [Fixed(), Personalized(lr_max=0.5), Personalized(lr_max=0.5, clip=True)]
 )
 def test_steps_batched_over_tasks_equal_single_ones(scheme):
-    logits = torch.randn(6, 4, 3, dtype=torch.float64) * 3
-    targets = torch.randint(3, (6, 4))
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 4, 3, dtype=torch.float64, generator=generator) * 3
+    targets = torch.randint(3, (6, 4), generator=generator)
 
     def rate(logits, targets):
-        loss = torch.nn.functional.cross_entropy(logits, targets)
-        one = torch.ones((), dtype=torch.float64)
-        return scheme.step({}, 0, {"w": one}, {"w": one}, loss, logits, targets, {})[1]["rate"]
+        return update(scheme, logits, targets).rates
 
     batched = torch.vmap(rate)(logits, targets)
 
@@ -170,11 +180,14 @@ def test_unusable_settings_are_refused(name, settings, message):
 def test_build_by_name():
     assert rates.build("fixed", lr=0.5) == Fixed(0.5)
     assert rates.build("personalized", clip=True) == Personalized(clip=True)
+    assert rates.build("none") == Fixed()
 
 
-def test_settings_only_schemes_have_nothing_to_learn(backbone):
+@pytest.mark.parametrize("scheme", [Fixed(), Personalized()])
+def test_settings_only_schemes_have_nothing_to_learn(scheme, backbone):
     infos = backbone.param_infos(lambda role: True)
+    params = {"w": torch.ones(())}
 
-    for scheme in (Fixed(), Personalized()):
-        assert scheme.init(infos, 5) == {}
-        assert scheme.after_outer({}, [], {}) == ({}, None)
+    assert scheme.init(infos, 5, torch.Generator()) == {}
+    assert scheme.prepare({}, params, dict) == (params, {})
+    assert all(scheme.trains(info) for info in infos)

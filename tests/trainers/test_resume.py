@@ -40,7 +40,7 @@ KILL, INTERRUPT, NOTHING = 9, 2, 0
 ATTEMPTS = """
 import json, os, pathlib, sys, time
 import torch
-from trainers import cli, lifecycle, pictures
+from trainers import cli, lifecycle, metrics, pictures
 
 def signal_before(calls, signal):
     def wrapped(call):
@@ -56,7 +56,7 @@ def signal_before(calls, signal):
         setattr(pathlib.Path, name, wrapped(getattr(pathlib.Path, name)))
 
 torch.optim.Adam([torch.zeros(1)])
-pictures.learning_curve([], [], {"accuracy": 1, "interval": 0})
+pictures.learning_curve(metrics.ACCURACY, [], [], {"accuracy": 1, "interval": 0})
 duration = None
 for attempt in json.load(sys.stdin):
     run = attempt["run"]

@@ -84,6 +84,7 @@ def test_the_lock_keeps_another_process_out(tmp_path: Path) -> None:
 
 def test_metrics_are_cut_to_the_length_of_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
+    validation = {"validation_mse": 0.75, "validation_interval": 0.5}
     with closing(MetricsLog(path, 0)) as log:
         log.append(iteration=1, loss=0.5)
         size = log.sync()
@@ -91,10 +92,10 @@ def test_metrics_are_cut_to_the_length_of_the_checkpoint(tmp_path: Path) -> None
     with closing(MetricsLog(path, size)) as log:
         assert log.sync() == size
         log.append(iteration=2, loss=0.25)
-        log.append(iteration=2, validation_accuracy=0.75)
+        log.append(iteration=2, **validation)
     iterations, validations = read_metrics(path)
     assert iterations == [{"iteration": 1, "loss": 0.5}, {"iteration": 2, "loss": 0.25}]
-    assert validations == [{"iteration": 2, "validation_accuracy": 0.75}]
+    assert validations == [{"iteration": 2, **validation}]
     with pytest.raises(EpisodesError, match=r"metrics.jsonl has \d+ bytes.* after 1000"):
         MetricsLog(path, 1000)
 

@@ -7,14 +7,43 @@ from typing import Any
 from episodes.errors import unknown_name
 from trainers.algorithms.anil import ANIL
 from trainers.algorithms.base import Algorithm, TaskResult
+from trainers.algorithms.boil import BOIL
+from trainers.algorithms.imaml import IMAML
 from trainers.algorithms.maml import MAML
+from trainers.algorithms.passes import Adaptation
+from trainers.algorithms.protonet import ProtoNet
+from trainers.algorithms.r2d2 import R2D2
+from trainers.algorithms.reptile import Reptile
+from trainers.algorithms.t_net import TNet
 
-__all__ = ["ALGORITHMS", "ANIL", "MAML", "Algorithm", "TaskResult", "build"]
+__all__ = [
+    "ALGORITHMS",
+    "ANIL",
+    "BOIL",
+    "IMAML",
+    "MAML",
+    "R2D2",
+    "Adaptation",
+    "Algorithm",
+    "ProtoNet",
+    "Reptile",
+    "TNet",
+    "TaskResult",
+    "build",
+]
 
 ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "maml": MAML,
-    "fomaml": partial(MAML, second_order=False),
+    "fomaml": MAML,
     "anil": ANIL,
+    "boil": BOIL,
+    "reptile": Reptile,
+    "protonet": ProtoNet,
+    "proto-maml": MAML,
+    "imaml": IMAML,
+    "r2d2": R2D2,
+    "t-net": TNet,
+    "mt-net": partial(TNet, masked=True),
 }
 
 

@@ -1,113 +1,133 @@
 """What an algorithm is: which weights adapt, and how the outer gradient is formed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import get_args
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from episodes.errors import unknown_name
-from trainers.inner_loop import Trace, adapt
-from trainers.rates.base import RateScheme
-from trainers.types import Backbone, BatchNormMode, Params, Role, Task
-
-FeaturePass = Callable[[Params], Tensor]
+from trainers.algorithms.heads import initial_head
+from trainers.algorithms.passes import Adaptation, Passes
+from trainers.inner_loop import SupportPass, Trace, adapt, masked
+from trainers.types import ParamInfo, Params, Role, Task
 
 
-@dataclass(frozen=True)
-class TaskResult:
-    """The outcome of one task: 0-d query loss, logits `[Q, way]`, and what the inner steps did."""
+class TaskResult(NamedTuple):
+    """The outcome of one task, or of a batch of tasks with a leading axis.
 
+    `outer_loss`, 0-d, is what the outer loop differentiates; `query_loss`, 0-d, and `outputs` `[Q,
+    o]` are those of the adapted weights; `trace` tells what the inner steps did.
+    """
+
+    outer_loss: Tensor
     query_loss: Tensor
-    query_logits: Tensor
+    outputs: Tensor
     trace: Trace
 
 
+def detached(result: TaskResult) -> TaskResult:
+    """The result without its graph."""
+    return TaskResult(
+        result.outer_loss.detach(),
+        result.query_loss.detach(),
+        result.outputs.detach(),
+        result.trace,
+    )
+
+
+def joined(results: Sequence[TaskResult]) -> TaskResult:
+    """Single results as those of a batch of tasks."""
+    traces = [torch.stack(tensors) for tensors in zip(*(r.trace for r in results), strict=True)]
+    return TaskResult(
+        torch.stack([result.outer_loss for result in results]),
+        torch.stack([result.query_loss for result in results]),
+        torch.stack([result.outputs for result in results]),
+        Trace(*traces),
+    )
+
+
 class Algorithm(ABC):
-    """A gradient-based meta-learning algorithm; it holds settings only.
-
-    `second_order` tells whether the outer gradient runs through the inner gradients.
-    """
-
-    second_order: bool
+    """A meta-learning algorithm; it holds settings only."""
 
     @abstractmethod
     def adapts(self, role: Role) -> bool:
         """Whether the inner loop changes parameters of this role."""
 
-    @abstractmethod
-    def feature_passes(
-        self, backbone: Backbone, params: Params, task: Task, bn: BatchNormMode
-    ) -> tuple[FeaturePass, FeaturePass]:
-        """The features of the support and of the query images as functions of all weights.
+    def trains(self, info: ParamInfo) -> bool:
+        """Whether the outer loop trains the initial value of this tensor; by default it does."""
+        return True
 
-        What does not depend on the adapted weights is computed here, once a task.
+    def init(self, infos: Sequence[ParamInfo], generator: torch.Generator) -> Params:
+        """Tensors of the algorithm's own, which the outer loop trains and no inner loop changes.
+
+        None by default. `infos` are all of the backbone's tensors.
         """
+        return {}
 
-    def run(
-        self,
-        backbone: Backbone,
-        scheme: RateScheme,
-        meta: Params,
-        params: Params,
-        task: Task,
-        steps: int,
-        bn: BatchNormMode,
-        training: bool,
-    ) -> TaskResult:
-        """Adapt to the task's support set in `steps` steps, then classify its query set.
+    def noise(self, infos: Sequence[ParamInfo], generator: torch.Generator) -> Params:
+        """What is drawn at random for one task, on the CPU; nothing by default."""
+        return {}
 
-        In training, the query loss carries the graph to `params` and `meta`, which must require
-        gradients; otherwise it is a constant. Query images are normalised by their own moments
-        where `bn` is `batch` (transductive: they see each other), by the support set's under the
-        adapted weights where it is `support`. Raises UsageError for any other mode.
+    def gradient_masks(self, infos: Sequence[ParamInfo], params: Params, task: Task) -> Params:
+        """Factors of the adapted tensors' gradients in every step of a task; none by default."""
+        return {}
+
+    def effective(self, params: Params) -> Params:
+        """The weights that the network is passed with; by default those that adapt."""
+        return params
+
+    def passes(self, how: Adaptation, params: Params, task: Task, proximity: float = 0.0) -> Passes:
+        """The passes of a task's sets; features are computed once where the body does not adapt.
+
+        `proximity` / 2 times the squared distance from the start is added to the support loss.
         """
-        with torch.set_grad_enabled(training):
-            support, query = self.feature_passes(backbone, params, task, bn)
+        infos = how.backbone.param_infos(self.adapts)
+        is_body_fixed = not any(info.adapted for info in infos if info.role != "head")
+        params = params | initial_head(how, self.effective(params), task)
+        masks = self.gradient_masks(infos, params, task)
+        return Passes(how, infos, params, task, self.effective, is_body_fixed, masks, proximity)
 
-        def support_loss(fast: Params) -> tuple[Tensor, Tensor]:
-            weights = params | fast
-            return classify(backbone, weights, support(weights), task.support_labels)
+    def run(self, how: Adaptation, params: Params, meta: Params, task: Task) -> TaskResult:
+        """Adapt to the task's support set in `how.steps` steps, then pass its query set.
+
+        Query inputs are normalised by their own moments where `how.bn` is `batch` (transductive:
+        they see each other) or `per-step`; by the support set's under the adapted weights where it
+        is `support`; and, outside training, where it is `running`, by the moving average of the
+        support set's over the inner steps.
+        """
+        with torch.set_grad_enabled(how.training):
+            return self.adapt_and_pass(how, self.passes(how, params, task), meta, task)[1]
+
+    def adapt_and_pass(
+        self, how: Adaptation, passes: Passes, meta: Params, task: Task
+    ) -> tuple[Params, TaskResult]:
+        """The fast weights too; the outer loss is the query loss, or its weighted sum."""
+        losses: list[Tensor] = []
+
+        def after_step(j: int, fast: Params, at: SupportPass) -> None:
+            passes.note(at.moments)
+            if how.query_weights is not None and j < how.steps - 1:
+                losses.append(passes.query(fast, j)[0])
 
         fast, trace = adapt(
-            support_loss,
-            task.support_labels,
-            scheme,
+            passes.support,
+            task.support_targets,
+            how.scheme,
             meta,
-            self._adapted(backbone, params),
-            steps,
-            second_order=self.second_order,
-            training=training,
+            passes.adapting,
+            passes.initial,
+            how.steps,
+            differentiate=masked(how.differentiate(), passes.masks),
+            after_step=after_step,
         )
-        with torch.set_grad_enabled(training):
-            weights = params | fast
-            loss, logits = classify(backbone, weights, query(weights), task.query_labels)
-        return TaskResult(loss, logits, trace)
+        query_loss, outputs = passes.query(fast, how.steps - 1)
+        outer_loss = query_loss
+        if how.query_weights is not None:
+            each = torch.stack([*losses, query_loss])
+            outer_loss = (each * each.new_tensor(how.query_weights)).sum()
+        return fast, TaskResult(outer_loss, query_loss, outputs, trace)
 
-    def _adapted(self, backbone: Backbone, params: Params) -> Params:
-        """Those of `params` that the inner loop changes."""
-        infos = backbone.param_infos(self.adapts)
-        return {info.name: params[info.name] for info in infos if info.adapted}
-
-
-def query_features(backbone: Backbone, params: Params, task: Task, bn: BatchNormMode) -> Tensor:
-    """Features of the task's query images, normalised as `bn` says."""
-    match bn:
-        case "batch":
-            return backbone.features(params, task.query_images)
-        case "support":
-            moments = backbone.moments(params, task.support_images)
-            return backbone.features(params, task.query_images, moments)
-        case _:
-            raise unknown_name("batch-norm mode", bn, get_args(BatchNormMode))
-
-
-def classify(
-    backbone: Backbone, params: Params, features: Tensor, labels: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Mean cross entropy, 0-d, and logits `[n, way]` of the head on features `[n, d]`."""
-    logits = backbone.logits(params, features)
-    return F.cross_entropy(logits, labels), logits
+    def run_batch(self, how: Adaptation, params: Params, meta: Params, tasks: Task) -> TaskResult:
+        """`run` on every task of a batch at once; `how.batched` must be set."""
+        return torch.func.vmap(lambda *task: self.run(how, params, meta, Task(*task)))(*tasks)

@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from trainers.types import ParamInfo, Params
@@ -10,17 +12,57 @@ from trainers.types import ParamInfo, Params
 State = dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class InnerStep:
+    """What a rate scheme is shown of one inner step: step `j` (from 0) of the `steps` of this loop.
+
+    `params` and `grads` hold the adapted tensors, in the order of `infos`; `loss` is the 0-d mean
+    support loss, `outputs` (logits `[S, way]`, or predictions `[S, d]`) and `targets` (labels
+    `[S]`, or values `[S, d]`) are what it was computed from. `grads` are constants in first order.
+    """
+
+    j: int
+    steps: int
+    infos: Sequence[ParamInfo]
+    params: Params
+    grads: Params
+    loss: Tensor
+    outputs: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class Update:
+    """The fast weights after an inner step, and what the scheme carries to the next one.
+
+    `rates` are those just used: 0-d where one rate serves all, else `[M]`, the mean of each adapted
+    tensor. `branch`, 0-d, is 1 where a scheme of two branches took its first, else 0.
+    """
+
+    params: Params
+    rates: Tensor
+    state: State = field(default_factory=dict)
+    branch: Tensor | None = None
+
+
 class RateScheme(ABC):
     """Pure functions of tensors; a scheme itself holds settings only.
 
     `meta` are the scheme's learned tensors, trained by the outer optimiser beside the initial
     weights. `state` is what one task's inner loop carries from step to step. No function branches
-    in Python on a tensor's value.
+    in Python on a tensor's value, so all of them can be batched over tasks by `torch.func.vmap`.
     """
 
-    def init(self, param_infos: Sequence[ParamInfo], steps: int) -> Params:
-        """The meta-parameters at the start, for an inner loop of `steps` steps; none by default."""
+    def init(self, infos: Sequence[ParamInfo], steps: int, generator: torch.Generator) -> Params:
+        """The meta-parameters at the start, for an inner loop of `steps` steps; none by default.
+
+        `infos` are the adapted tensors; what is drawn is drawn from `generator`, on its device.
+        """
         return {}
+
+    def trains(self, info: ParamInfo) -> bool:
+        """Whether the outer loop trains the initial value of this tensor; by default it does."""
+        return True
 
     def prepare(
         self, meta: Params, params: Params, support_grads: Callable[[], Params]
@@ -32,33 +74,8 @@ class RateScheme(ABC):
         return params, {}
 
     @abstractmethod
-    def step(
-        self,
-        meta: Params,
-        j: int,
-        params: Params,
-        grads: Params,
-        loss: Tensor,
-        logits: Tensor,
-        targets: Tensor,
-        state: State,
-    ) -> tuple[Params, State]:
-        """Fast weights after step `j` (from 0) and the state, with the rate just used under `rate`.
-
-        `params` and `grads` hold the adapted tensors; `loss` is the 0-d mean support loss, `logits`
-        `[S, way]` and `targets` `[S]` are what it was computed from. `grads` are constants in first
-        order. A scheme of two branches reports `branch`, 0-d: 1 where the first was taken, else 0.
-        Steps may exceed the number that `init` was told of.
-        """
-
-    def after_outer(
-        self, meta: Params, records: Sequence[State], outer_state: State
-    ) -> tuple[Params, float | None]:
-        """Meta-parameters after an outer step, and the next outer rate (None: leave it as it is).
-
-        `records` are the tasks' last states, `outer_state` what the outer loop knows of its step.
-        """
-        return meta, None
+    def step(self, meta: Params, at: InnerStep, state: State) -> Update:
+        """The fast weights after the inner step `at`; its steps may exceed those of `init`."""
 
 
 def descend(params: Params, grads: Params, rate: Tensor) -> Params:

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from math import isfinite
 
 import torch
-from torch import Tensor
 
 from episodes.errors import UsageError
-from trainers.rates.base import RateScheme, State, descend
+from trainers.rates.base import InnerStep, RateScheme, State, Update, descend
 from trainers.types import Params
 
 
@@ -27,17 +26,7 @@ class Fixed(RateScheme):
         if not (isfinite(self.lr) and self.lr >= 0):
             raise UsageError(f"fixed rate: lr is {self.lr}, expected a finite number of at least 0")
 
-    def step(
-        self,
-        meta: Params,
-        j: int,
-        params: Params,
-        grads: Params,
-        loss: Tensor,
-        logits: Tensor,
-        targets: Tensor,
-        state: State,
-    ) -> tuple[Params, State]:
+    def step(self, meta: Params, at: InnerStep, state: State) -> Update:
         """The same rate at every step, those beyond the trained ones included."""
-        rate = torch.full_like(loss, self.lr)
-        return descend(params, grads, rate), {"rate": rate}
+        rate = torch.full_like(at.loss, self.lr)
+        return Update(descend(at.params, at.grads, rate), rate)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.errors import UsageError, unknown_name
-from trainers.rates.base import RateScheme, State, descend
+from trainers.rates.base import InnerStep, RateScheme, State, Update, descend
 from trainers.types import Params
 
 Divergence = Literal["ce", "ce_mean_over_classes", "kl_smoothed", "kl_clamped", "p_no_log"]
@@ -29,8 +29,8 @@ class Personalized(RateScheme):
 
     `detach_rate=False` lets the outer gradient flow through the rate (eq. 7 read literally); by
     default the rate is a constant. At k = lr_max the rate is 0, so lr_min is not a lower bound;
-    `clip=True` makes it one. The rule is the same for steps beyond the trained ones. It needs class
-    labels: there is no form for regression.
+    `clip=True` makes it one. The rule is the same for steps beyond the trained ones. In regression
+    k is the mean squared error of the support set, which is our extension: the paper has none.
 
     Raises UsageError where lr_min or lr_max is not positive, or smoothing or clamp not in (0, 1).
     """
@@ -59,24 +59,19 @@ class Personalized(RateScheme):
                     f"personalized rate: {field} is {value}, expected a number between 0 and 1"
                 )
 
-    def step(
-        self,
-        meta: Params,
-        j: int,
-        params: Params,
-        grads: Params,
-        loss: Tensor,
-        logits: Tensor,
-        targets: Tensor,
-        state: State,
-    ) -> tuple[Params, State]:
-        """MLPLR eq. 5, then eq. 6; `state` tells the rate and the branch."""
-        k = self.measure(logits, targets)
+    def step(self, meta: Params, at: InnerStep, state: State) -> Update:
+        """MLPLR eq. 5, then eq. 6."""
+        k = self.measure(at.outputs, at.targets)
         rate, fitted = self.rate(k.detach() if self.detach_rate else k)
-        return descend(params, grads, rate), {"rate": rate, "branch": fitted.to(loss.dtype)}
+        return Update(descend(at.params, at.grads, rate), rate, branch=fitted.to(at.loss.dtype))
 
     def measure(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The divergence k (eq. 4), 0-d, of logits `[S, way]` from labels `[S]`."""
+        """The divergence k (eq. 4), 0-d, of logits `[S, way]` from labels `[S]`.
+
+        Of predictions `[S, o]` from values of the same shape it is the mean squared error.
+        """
+        if targets.is_floating_point():
+            return F.mse_loss(logits, targets)
         way = logits.shape[-1]
         match self.divergence:
             case "ce":

@@ -1,0 +1,148 @@
+"""Alpha MAML's claim on Omniglot: how many iterations to a loss, over a grid of initial rates.
+
+    python tools/alpha_maml_grid.py runs/alpha-maml
+
+MAML with Adam outside, and the same with both rates adapted, from every pair of initial rates. Each
+cell is a `trainers run`; what is finished is kept. Writes docs/results/alpha_maml.json and .png.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from run_cells import Cell, run_cells
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+INNER_RATES = (0.001, 0.01, 0.1, 0.4, 1.0)
+OUTER_RATES = (1e-5, 1e-4, 1e-3, 1e-2)
+METHODS = {
+    "MAML": ("--lr", "fixed"),
+    "Alpha MAML": ("--lr", "hypergradient", "--hyper-lr", "0.01", "--outer-hyper-lr", "1e-6"),
+}
+THRESHOLD = 0.5 * float(np.log(5))
+"""Half the loss of a guess among five classes."""
+AVERAGED = 20
+
+
+def cell(method: str, inner: float, outer: float, iterations: int) -> Cell:
+    """The run from one pair of initial rates."""
+    return Cell(
+        f"{method.lower().replace(' ', '-')}-{inner:g}-{outer:g}",
+        (
+            *("--dataset", "omniglot", "--algo", "maml", *METHODS[method]),
+            *("--inner-lr", str(inner), "--outer-lr", str(outer), "--downsample", "stride"),
+            *("--steps", "1", "--eval-steps", "1", "--query", "5", "--meta-batch-size", "8"),
+            *("--iterations", str(iterations), "--validate-every", str(iterations)),
+            *("--val-episodes", "20", "--episodes", "20", "--threads", "1"),
+            *("--skip-diverged", str(iterations)),
+        ),
+    )
+
+
+def iterations_to_threshold(metrics: Path) -> int | None:
+    """The first iteration whose loss, averaged over the last 20, is at or below the threshold."""
+    records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    losses = np.array([record["loss"] for record in records if "loss" in record])
+    if len(losses) < AVERAGED:
+        return None
+    averages = np.convolve(losses, np.full(AVERAGED, 1 / AVERAGED), "valid")
+    below = np.flatnonzero(averages <= THRESHOLD)
+    return int(below[0]) + AVERAGED if len(below) else None
+
+
+def summary(table: dict[str, list[list[int | None]]], iterations: int) -> dict[str, Any]:
+    """Cells that reached the loss; the median ratio and the spread, with censored cells at the end.
+
+    Counting a cell that did not reach the loss as if it had at the last iteration favours the
+    method with more of them.
+    """
+    counts = {
+        method: np.array([[iterations if n is None else n for n in row] for row in rows], float)
+        for method, rows in table.items()
+    }
+    maml, alpha = counts["MAML"], counts["Alpha MAML"]
+    return {
+        "reached": {
+            method: sum(n is not None for row in rows for n in row)
+            for method, rows in table.items()
+        },
+        "cells": maml.size,
+        "median_ratio": float(np.median(alpha / maml)),
+        "slower": int((alpha > maml).sum()),
+        "spread_of_log_iterations": {
+            method: float(np.log(values).std()) for method, values in counts.items()
+        },
+    }
+
+
+def picture(table: dict[str, list[list[int | None]]], iterations: int, path: Path) -> None:
+    """The two heat maps, side by side; a cross where the loss was not reached."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2, sharey=True)
+    for panel, (method, rows) in zip(panels, table.items(), strict=True):
+        values = np.array([[np.nan if n is None else n for n in row] for row in rows], float)
+        image = panel.imshow(values, cmap="viridis_r", vmin=AVERAGED, vmax=iterations)
+        for row, column in np.ndindex(values.shape):
+            value = values[row, column]
+            text = f"> {iterations}" if np.isnan(value) else f"{value:.0f}"
+            dark = value > 0.55 * iterations
+            panel.text(
+                column, row, text, ha="center", va="center", color="white" if dark else "black"
+            )
+        panel.set_title(method)
+        panel.set_xticks(range(len(OUTER_RATES)), [f"{rate:g}" for rate in OUTER_RATES])
+        panel.set_yticks(range(len(INNER_RATES)), [f"{rate:g}" for rate in INNER_RATES])
+        panel.set_xlabel("initial outer rate")
+    panels[0].set_ylabel("initial inner rate")
+    bar = figure.colorbar(image, ax=panels)
+    bar.set_label(f"iterations to a query loss of {THRESHOLD:.2f}")
+    figure.savefig(path, dpi=150)
+
+
+@click.command()
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.option("--iterations", default=300, show_default=True, help="Outer iterations a cell.")
+@click.option("--jobs", default=1, show_default=True, help="Runs at a time, a thread each.")
+@click.option("--only-report", is_flag=True, help="Train nothing.")
+def main(runs: Path, iterations: int, jobs: int, only_report: bool) -> None:
+    """Train the cells that are missing in RUNS, and write table and picture."""
+    cells = {
+        (method, inner, outer): cell(method, inner, outer, iterations)
+        for inner in INNER_RATES
+        for outer in OUTER_RATES
+        for method in METHODS
+    }
+    if not only_report:
+        run_cells(list(cells.values()), runs, jobs, click.echo)
+    table = {
+        method: [
+            [
+                iterations_to_threshold(runs / cells[method, inner, outer].name / "metrics.jsonl")
+                for outer in OUTER_RATES
+            ]
+            for inner in INNER_RATES
+        ]
+        for method in METHODS
+    }
+    found = {
+        "command": "trainers run " + " ".join(cells["Alpha MAML", 0.001, 1e-5].command),
+        "inner_rates": INNER_RATES,
+        "outer_rates": OUTER_RATES,
+        "iterations": iterations,
+        "threshold": THRESHOLD,
+        "iterations_to_threshold": table,
+        "summary": summary(table, iterations),
+    }
+    (RESULTS / "alpha_maml.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    picture(table, iterations, RESULTS / "alpha_maml.png")
+    click.echo(json.dumps(found["summary"], indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""R2-D2: a ridge-regression head, solved in closed form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from episodes.errors import UsageError
+from trainers.algorithms.base import Algorithm, TaskResult
+from trainers.algorithms.passes import Adaptation
+from trainers.inner_loop import no_steps
+from trainers.types import ParamInfo, Params, Role, Task
+
+SCALE, OFFSET = "ridge/scale", "ridge/offset"
+
+
+@dataclass(frozen=True)
+class R2D2(Algorithm):
+    """Outputs scale * Z W + offset, W the support set's ridge regression (Bertinetto et al. 2019).
+
+    W = X' (X X' + lambda I)^-1 Y, eq. 5, of features X with a column of ones and one-hot labels (or
+    values) Y, both divided by the square root of their number as in the authors' code; in the other
+    of its two forms where there are more examples than features. Scale (which starts at
+    `ridge_scale`) and offset are learned, lambda is fixed.
+
+    Raises UsageError where lambda or the scale is not positive.
+    """
+
+    ridge_lambda: float = 50.0
+    ridge_scale: float = 10.0
+
+    def __post_init__(self) -> None:
+        for field in ("ridge_lambda", "ridge_scale"):
+            value = getattr(self, field)
+            if not (isfinite(value) and value > 0):
+                raise UsageError(f"r2d2: {field} is {value}, expected a finite number above 0")
+
+    def adapts(self, role: Role) -> bool:
+        """Nothing adapts by gradient."""
+        return False
+
+    def trains(self, info: ParamInfo) -> bool:
+        """All but the backbone's head, which is not used."""
+        return info.role != "head"
+
+    def init(self, infos: Sequence[ParamInfo], generator: torch.Generator) -> Params:
+        """The scale and the offset of the outputs, 0-d each."""
+        scale = torch.tensor(self.ridge_scale, device=generator.device)
+        return {SCALE: scale, OFFSET: torch.zeros_like(scale)}
+
+    def run(self, how: Adaptation, params: Params, meta: Params, task: Task) -> TaskResult:
+        """Fit the head to the support set, then pass the query set."""
+        with torch.set_grad_enabled(how.training):
+            support, query = map(with_ones, self.passes(how, params, task).features())
+            targets = task.support_targets
+            if not targets.is_floating_point():
+                targets = F.one_hot(targets, how.way).to(support.dtype)
+            weights = ridge_regression(support, targets, self.ridge_lambda)
+            outputs = params[SCALE] * (query @ weights) + params[OFFSET]
+            loss = how.loss(outputs, task.query_targets)
+        return TaskResult(loss, loss, outputs, no_steps())
+
+
+def with_ones(features: Tensor) -> Tensor:
+    """Features `[n, d]` with a column of ones, `[n, d + 1]`."""
+    return F.pad(features, (0, 1), value=1.0)
+
+
+def ridge_regression(features: Tensor, targets: Tensor, ridge: float) -> Tensor:
+    """Weights `[d, o]` from features `[n, d]` to targets `[n, o]`, both divided by sqrt(n)."""
+    number, dimension = features.shape
+    x, y = features / number**0.5, targets / number**0.5
+    eye = torch.eye(min(number, dimension), dtype=x.dtype, device=x.device)
+    if number <= dimension:
+        return x.T @ torch.linalg.solve(x @ x.T + ridge * eye, y)
+    return torch.linalg.solve(x.T @ x + ridge * eye, x.T @ y)

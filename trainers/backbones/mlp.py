@@ -1,0 +1,91 @@
+"""MLP: fully connected layers, for regression and for small images, as pure functions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from episodes.errors import UsageError
+from trainers.backbones import layers
+from trainers.backbones.layers import Layer, WeightInit, tensors
+from trainers.types import Moments, ParamInfo, Params, Role
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Fully connected layers of `hidden` widths with ReLU, then a linear head.
+
+    The default is the network of the sinusoid tasks (Finn et al. 2017, section 5.1), started as
+    torch does unless `weight_init` is `xavier`. `outputs` are predicted values, or the way of a
+    classifier. Without hidden layers it is linear, or logistic, regression. Its ReLU layers have no
+    normalisation, so it has no moments.
+
+    Raises UsageError where a field is out of range.
+    """
+
+    inputs: int
+    outputs: int
+    hidden: tuple[int, ...] = (40, 40)
+    weight_init: WeightInit = "torch"
+
+    def __post_init__(self) -> None:
+        layers.check_weight_init(self.weight_init)
+        layers.check_at_least(self, "mlp", {"inputs": 1, "outputs": 1})
+        if any(width < 1 for width in self.hidden):
+            raise UsageError(f"mlp: hidden widths {self.hidden}, expected each at least 1")
+
+    @property
+    def feature_count(self) -> int:
+        """Features per input: the width of the last hidden layer."""
+        return (self.inputs, *self.hidden)[-1]
+
+    def param_infos(self, adapts: Callable[[Role], bool]) -> list[ParamInfo]:
+        """One entry a parameter, in the order of `init`; `adapts` tells which roles adapt."""
+        return layers.param_infos(self._layers(), adapts)
+
+    def init(self, generator: torch.Generator) -> Params:
+        """Fresh float32 parameters on the generator's device, as `weight_init` says."""
+        return layers.draw_params(self._layers(), self.weight_init, generator)
+
+    def features(
+        self,
+        params: Params,
+        inputs: Tensor,
+        moments: Moments | None = None,
+        collect: Moments | None = None,
+    ) -> Tensor:
+        """Features `[n, feature_count]` of inputs `[n, ...]`, flattened to `[n, inputs]`.
+
+        `moments` and `collect` stay unused. Raises UsageError where the inputs' size is another.
+        """
+        values = inputs.flatten(1)
+        if values.shape[1] != self.inputs:
+            raise UsageError(
+                f"mlp: inputs of {values.shape[1]} values given, expected {self.inputs}: "
+                f"use tasks of the shape that the backbone was built for"
+            )
+        for layer in self._layers()[:-1]:
+            values = F.relu(F.linear(values, *tensors(params, layer.name)))
+        return values
+
+    def logits(self, params: Params, features: Tensor) -> Tensor:
+        """Outputs `[n, outputs]` of features `[n, feature_count]`."""
+        return F.linear(features, *tensors(params, "head"))
+
+    def _layers(self) -> list[Layer]:
+        hidden = [
+            Layer(f"hidden{number}", "linear", (width, inputs))
+            for number, (inputs, width) in enumerate(pairwise((self.inputs, *self.hidden)), 1)
+        ]
+        return [*hidden, Layer("head", "head", (self.outputs, self.feature_count))]
+
+
+def parse_widths(text: str) -> tuple[int, ...]:
+    """The widths that `40,40` means; raises UsageError for anything else."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"mlp: hidden widths {text!r}, expected whole numbers as in '40,40'")
+    return tuple(int(part) for part in parts)

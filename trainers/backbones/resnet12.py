@@ -1,0 +1,117 @@
+"""ResNet12: four residual blocks, as ALFA's code has them, as pure functions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainers.backbones import layers
+from trainers.backbones.layers import BatchNorms, Layer, WeightInit, tensors
+from trainers.types import Moments, ParamInfo, Params, Role
+
+POOL_PADDINGS = {"block1": 0, "block2": 0, "block3": 1, "block4": None}
+"""Block -> the padding of its pooling, None where it has none: 84 -> 42 -> 21 -> 11 -> 11."""
+
+SMALLEST_IMAGE = 4
+
+
+@dataclass(frozen=True)
+class ResNet12:
+    """Four residual blocks, global average pooling, and a linear head (Baik et al. 2020, ALFA).
+
+    A block is three 3x3 convolutions, each with batch normalisation and the first two with ReLU,
+    beside a shortcut of a 1x1 convolution with batch normalisation; ReLU and 2x2 max-pooling follow
+    their sum, except that the fourth block does not pool. Convolutions have no bias, and there is
+    no dropout. `filters` is the width of the first block; each next one has twice as many. It is
+    the network of ALFA's code with its `xavier` start: 7,999,365 parameters for 5-way colour images
+    of any size. TADAM (Oreshkin et al. 2018) and later work vary pooling and activation.
+
+    Batch normalisation keeps no running statistics.
+
+    Raises UsageError where a field is out of range.
+    """
+
+    way: int
+    in_channels: int
+    image_size: int
+    filters: int = 64
+    weight_init: WeightInit = "xavier"
+
+    def __post_init__(self) -> None:
+        layers.check_weight_init(self.weight_init)
+        least = {"way": 2, "in_channels": 1, "image_size": SMALLEST_IMAGE, "filters": 1}
+        layers.check_at_least(self, "resnet12", least)
+
+    @property
+    def feature_count(self) -> int:
+        """Features per image: the width of the last block."""
+        return self._width(len(POOL_PADDINGS) - 1)
+
+    def param_infos(self, adapts: Callable[[Role], bool]) -> list[ParamInfo]:
+        """One entry a parameter, in the order of `init`; `adapts` tells which roles adapt."""
+        return layers.param_infos(self._layers(), adapts)
+
+    def init(self, generator: torch.Generator) -> Params:
+        """Fresh float32 parameters on the generator's device, as `weight_init` says."""
+        return layers.draw_params(self._layers(), self.weight_init, generator)
+
+    def features(
+        self,
+        params: Params,
+        inputs: Tensor,
+        moments: Moments | None = None,
+        collect: Moments | None = None,
+    ) -> Tensor:
+        """Features `[n, feature_count]` of images `[n, in_channels, image_size, image_size]`.
+
+        Every normalisation uses the images' own moments, or the given ones, through which gradients
+        flow; `collect` is given the images' own, mean and biased variance `[channels]`: in each
+        block those of the three convolutions, then the shortcut's. Raises UsageError where the
+        images' shape is not the backbone's.
+        """
+        expected = (self.in_channels, self.image_size, self.image_size)
+        layers.check_images("resnet12", inputs, expected)
+        normalise = BatchNorms(moments, collect)
+
+        def convolve(maps: Tensor, block: str, which: str, padding: int) -> Tensor:
+            weight, _ = tensors(params, f"{block}.conv{which}")
+            maps = F.conv2d(maps, weight, padding=padding)
+            return normalise(maps, *tensors(params, f"{block}.norm{which}"))
+
+        maps = inputs
+        for block, pool_padding in POOL_PADDINGS.items():
+            inner = F.relu(convolve(maps, block, "1", 1))
+            inner = F.relu(convolve(inner, block, "2", 1))
+            inner = convolve(inner, block, "3", 1)
+            maps = F.relu(inner + convolve(maps, block, "_shortcut", 0))
+            if pool_padding is not None:
+                maps = F.max_pool2d(maps, 2, padding=pool_padding)
+        return maps.mean((2, 3))
+
+    def logits(self, params: Params, features: Tensor) -> Tensor:
+        """Logits `[n, way]` of features `[n, feature_count]`."""
+        return F.linear(features, *tensors(params, "head"))
+
+    def _width(self, index: int) -> int:
+        return self.filters * 2**index
+
+    def _layers(self) -> list[Layer]:
+        found = []
+        inputs = self.in_channels
+        for index, block in enumerate(POOL_PADDINGS):
+            width = self._width(index)
+            shapes = {
+                "1": (width, inputs, 3, 3),
+                "2": (width, width, 3, 3),
+                "3": (width, width, 3, 3),
+                "_shortcut": (width, inputs, 1, 1),
+            }
+            for which, shape in shapes.items():
+                found += [
+                    Layer(f"{block}.conv{which}", "conv", shape, bias=False),
+                    Layer(f"{block}.norm{which}", "norm", (width,)),
+                ]
+            inputs = width
+        return [*found, Layer("head", "head", (self.way, self.feature_count))]

@@ -1,0 +1,112 @@
+"""Combinations of settings that make no sense, each refused with its reason."""
+
+from typing import TYPE_CHECKING
+
+from episodes.errors import UsageError
+from trainers import catalog
+
+if TYPE_CHECKING:
+    from trainers.config import RunConfig
+
+OUTER_LOSS_OF_ITS_OWN = ("reptile", "imaml")
+HEAD_NOT_ADAPTED = ("boil", "protonet", "r2d2")
+
+
+def check(config: "RunConfig") -> None:
+    """Raises UsageError where settings contradict each other."""
+    algorithm, scheme = catalog.find("algo", config.algo), catalog.find("lr", config.lr)
+    _check_problem(config)
+    _check_rates(config, algorithm, scheme)
+    _check_outer_loss(config, algorithm)
+    _check_batch_norm(config)
+    _check_head(config, algorithm)
+
+
+def _check_problem(config: "RunConfig") -> None:
+    is_regression = catalog.is_regression(config.dataset)
+    if is_regression and config.way is not None:
+        raise UsageError(f"--way {config.way} has no use in {config.dataset}: it has no classes")
+    if not is_regression and config.way is None:
+        raise UsageError(f"setting 'way' is missing: {config.dataset} has classes")
+    if is_regression and config.own.get("divergence", "ce") != "ce":
+        raise UsageError(
+            f"--divergence {config.own['divergence']} needs classes, {config.dataset} is "
+            "regression, whose divergence is the squared error: leave it out"
+        )
+    if is_regression and config.algo == "protonet":
+        raise UsageError(f"--algo protonet classifies, {config.dataset} is regression: use maml")
+    if is_regression and config.head_init == "prototypes":
+        raise UsageError(
+            f"--head-init prototypes needs classes, {config.dataset} is regression: use learned"
+        )
+    if is_regression and config.lr == "personalized":
+        raise UsageError(
+            f"--lr personalized measures class labels, {config.dataset} is regression: use fixed"
+        )
+
+
+def _check_rates(config: "RunConfig", algorithm: catalog.Entry, scheme: catalog.Entry) -> None:
+    low, high = config.own.get("lr_min"), config.own.get("lr_max")
+    if low is not None and high is not None and float(low) > float(high):
+        raise UsageError(f"--lr-min {low} is above --lr-max {high}")
+    has_inner_loop = algorithm.rates != ("none",)
+    if algorithm.rates and scheme.name not in algorithm.rates:
+        allowed = ", ".join(algorithm.rates)
+        why = (
+            "it learns by a gradient that its outer loss does not have"
+            if has_inner_loop
+            else "there is no inner loop"
+        )
+        raise UsageError(f"--lr {scheme.name} has no use in {config.algo}: {why}: use {allowed}")
+    if has_inner_loop and scheme.name == "none":
+        raise UsageError(f"--lr none: {config.algo} has an inner loop; choose a rate scheme")
+    if has_inner_loop and config.steps < 1:
+        raise UsageError(f"--steps {config.steps}: expected at least 1, for {config.algo} adapts")
+    if not has_inner_loop and (config.steps or config.eval_steps):
+        raise UsageError(
+            f"--steps {config.steps} --eval-steps {config.eval_steps}: "
+            f"{config.algo} has no inner loop; leave them out"
+        )
+
+
+def _check_outer_loss(config: "RunConfig", algorithm: catalog.Entry) -> None:
+    is_multi_step = config.multi_step or config.multi_step_epochs > 0
+    if config.multi_step and config.multi_step_epochs:
+        raise UsageError("--multi-step is for the whole run: leave --multi-step-epochs out")
+    if config.first_order and config.first_order_epochs:
+        raise UsageError("--first-order is for the whole run: leave --first-order-epochs out")
+    if config.algo == "fomaml" and not config.first_order:
+        raise UsageError("--second-order: fomaml is first order; use --algo maml")
+    own = config.algo in OUTER_LOSS_OF_ITS_OWN
+    if (own or algorithm.rates == ("none",)) and is_multi_step:
+        raise UsageError(f"--multi-step has no use in {config.algo}: its outer loss is another")
+    if config.lr == "hypergradient" and config.outer_schedule != "constant":
+        raise UsageError(
+            f"--outer-schedule {config.outer_schedule} has no use in hypergradient: "
+            "it adapts the outer rate itself"
+        )
+    if (own or algorithm.rates == ("none",)) and (config.first_order or config.first_order_epochs):
+        raise UsageError(f"--first-order has no use in {config.algo}: it never is of second order")
+    if config.l2f and (own or algorithm.rates == ("none",)):
+        raise UsageError(f"--l2f has no use in {config.algo}: no outer gradient reaches it")
+
+
+def _check_batch_norm(config: "RunConfig") -> None:
+    if config.bn != "per-step":
+        return
+    if config.own.get("adapt_bn"):
+        raise UsageError(
+            "--bn per-step: scale and offset of each step do not adapt; add --no-adapt-bn"
+        )
+    if "adapt_bn" not in config.own or config.algo in OUTER_LOSS_OF_ITS_OWN:
+        raise UsageError(f"--bn per-step has no use in {config.algo}: use batch or support")
+
+
+def _check_head(config: "RunConfig", algorithm: catalog.Entry) -> None:
+    if config.head_init != "learned" and config.algo in (*HEAD_NOT_ADAPTED, "reptile", "imaml"):
+        raise UsageError(f"--head-init {config.head_init} has no use in {config.algo}: use learned")
+    if config.train_way != config.way and not algorithm.any_way:
+        raise UsageError(
+            f"--train-way {config.train_way} differs from --way {config.way}: under {config.algo} "
+            f"the head has one output a class, in training and test alike"
+        )

@@ -11,40 +11,60 @@ import numpy as np
 
 import episodes
 from episodes.store import Store
-from streaming_bench.task import Delivery, Feed, Skipped, Task, ThreadBuffer, in_threads
+from streaming_bench.task import (
+    Delivery,
+    Feed,
+    Skipped,
+    Task,
+    ThreadBuffer,
+    batch_size,
+    in_threads,
+)
 
-PLANS = 512
-EPISODES_A_CALL = 8
+PLANS = 2048
+PLANS_AT_ONCE = 512
+BUFFERS = 2  # of a batch: one that the reader holds, and one that is filled meanwhile
 COPY = """
 #include <stdint.h>
 #include <string.h>
 
-void copy(char *out, const char **rows, int64_t episodes, int64_t images, int64_t bytes) {
+void copy(char *out, int64_t room, const char **rows, int64_t episodes, int64_t images,
+          int64_t bytes) {
     for (int64_t episode = 0; episode < episodes; episode++)
         for (int64_t image = 0; image < images; image++)
-            memcpy(out + image * bytes, *rows++, bytes);
+            memcpy(out + (episode % room * images + image) * bytes, *rows++, bytes);
 }
 """
 
 
 def memcpy(task: Task, threads: int) -> Feed:
-    """A compiled loop that only copies rows, each thread into one buffer of an episode."""
+    """A compiled loop that only copies rows, each thread into as many buffers as a reader needs."""
+    return _memcpy(task, threads, BUFFERS * batch_size(task, episodes.open(task.store).image_shape))
+
+
+def memcpy_hot(task: Task, threads: int) -> Feed:
+    """The same loop, each thread into one buffer of an episode, which stays in its caches."""
+    return _memcpy(task, threads, 1)
+
+
+def _memcpy(task: Task, threads: int, room: int) -> Feed:
     copy = _compiled()
     store, rows = _planned(task)
     pixels, owner, local = _mapped(store, rows)
     row_bytes = int(np.prod(store.image_shape))
     starts = np.array([shard.ctypes.data for shard in pixels])
-    addresses = (starts[owner] + local * row_bytes).reshape(-1, EPISODES_A_CALL, task.images)
-    buffer = ThreadBuffer((task.images, *store.image_shape))
+    at_once = max(room, EPISODES_A_CALL)
+    addresses = (starts[owner] + local * row_bytes).reshape(-1, at_once, task.images)
+    buffer = ThreadBuffer((room, task.images, *store.image_shape))
 
     def work(job: int, keeping_the_maps: list[np.ndarray] = pixels) -> Delivery:
         out = buffer.array
         some = addresses[job]
-        copy(out.ctypes.data, some.ctypes.data, EPISODES_A_CALL, task.images, row_bytes)
-        return (np.broadcast_to(out, (EPISODES_A_CALL, *out.shape)),)
+        copy(out.ctypes.data, room, some.ctypes.data, at_once, task.images, row_bytes)
+        return (np.broadcast_to(out, (at_once // room, *out.shape)),)
 
     (copied,) = work(0)
-    if not np.array_equal(copied[-1], store.images(rows[EPISODES_A_CALL - 1])):
+    if not np.array_equal(copied[-1, -1], store.images(rows[at_once - 1])):
         raise RuntimeError("the compiled loop copied other pixels than the store has")
     return lambda: in_threads(work, len(addresses), threads)
 
@@ -78,8 +98,8 @@ def plans(task: Task, threads: int) -> Feed:
     def feed() -> Iterator[Delivery]:
         position = 0
         while True:
-            planned = stream.plans(position, PLANS)
-            position += PLANS
+            planned = stream.plans(position, PLANS_AT_ONCE)
+            position += PLANS_AT_ONCE
             counts = planned.support_rows.shape, planned.query_rows.shape
             yield tuple(np.broadcast_to(nothing, (*shape, *nothing.shape)) for shape in counts)
 
@@ -129,6 +149,6 @@ def _compiled() -> "ctypes._NamedFuncPointer":
         if made.returncode:
             raise Skipped(f"cc: {made.stderr.strip()}")
         copy = ctypes.CDLL(str(library)).copy
-    copy.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int64] * 3
+    copy.argtypes = [ctypes.c_void_p, ctypes.c_int64] * 2 + [ctypes.c_int64] * 2
     copy.restype = None
     return copy

@@ -96,12 +96,12 @@ _ADAPTIVITY: tuple[Adaptivity, ...] = ("constant", "fixed", "per_step", "per_lay
 VARIANTS: dict[str, RateScheme] = {
     **{
         f"personalized, {divergence}": Personalized(
-            0.1, lr_max, divergence=divergence, detach_rate=False
+            0.1, lr_max, divergence=divergence, detach_rate=False, clamp=0.01
         )
         for divergence, lr_max in (
             ("ce_mean_over_classes", 1.0),
             ("kl_smoothed", 1.0),
-            ("kl_clamped", 10.0),
+            ("kl_clamped", 2.0),
             ("p_no_log", 0.1),
         )
     },

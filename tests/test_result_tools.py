@@ -1,0 +1,80 @@
+"""The tools that make the tables of docs/results: what they read out of runs."""
+
+import json
+from pathlib import Path
+
+import alpha_maml_grid
+import numpy as np
+import pytest
+import sinusoid_table
+from run_cells import Cell, end_of_log, run_cells
+
+TINY = ("--dataset", "sinusoid", "--iterations", "2", "--val-episodes", "2", "--episodes", "2")
+
+
+def write_metrics(path: Path, losses: list[float]) -> Path:
+    lines = [json.dumps({"iteration": i + 1, "loss": loss}) for i, loss in enumerate(losses)]
+    path.write_text("\n".join([*lines, json.dumps({"iteration": 9, "validation_accuracy": 0.5})]))
+    return path
+
+
+def test_the_first_iteration_whose_average_loss_is_low_enough(tmp_path: Path) -> None:
+    losses = [2.0] * 30 + [0.0] * 30
+    # The mean of 20 is at most 0.805 once at least 12 of them are 0: at iteration 42 (12/20 of 2.0
+    # gone leaves 0.8), not at 41 (0.9).
+    found = alpha_maml_grid.iterations_to_threshold(write_metrics(tmp_path / "m", losses))
+    assert found == 42
+
+
+@pytest.mark.parametrize("losses", [[2.0] * 60, [0.0] * 19])
+def test_a_loss_that_is_not_reached_has_no_iteration(losses: list[float], tmp_path: Path) -> None:
+    metrics = write_metrics(tmp_path / "m", losses)
+    assert alpha_maml_grid.iterations_to_threshold(metrics) is None
+
+
+def test_summary_of_a_grid_by_hand() -> None:
+    table = {"MAML": [[100, None], [50, 200]], "Alpha MAML": [[50, 150], [60, 200]]}
+    found = alpha_maml_grid.summary(table, iterations=300)
+    assert found["reached"] == {"MAML": 3, "Alpha MAML": 4}
+    assert found["median_ratio"] == pytest.approx(0.75)  # of 0.5, 0.5, 1.2 and 1.0
+    assert found["slower"] == 1
+    logs = np.log([100, 300, 50, 200])
+    assert found["spread_of_log_iterations"]["MAML"] == pytest.approx(logs.std())
+
+
+def test_the_picture_of_a_grid_is_drawn(tmp_path: Path) -> None:
+    rows = [[100, None, 30, 300] for _ in alpha_maml_grid.INNER_RATES]
+    alpha_maml_grid.picture({"MAML": rows, "Alpha MAML": rows}, 300, tmp_path / "grid.png")
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_cell_of_the_table_shows_mean_and_spread() -> None:
+    row = {"seeds": {1: {"mse": 0.5}, 2: {"mse": 0.7}, 3: {"unfinished": ""}}}
+    assert sinusoid_table.text(row) == "0.600 (0.500 to 0.700)"
+    assert sinusoid_table.text({"seeds": {1: {"mse": 0.5}}}) == "0.500"
+    assert sinusoid_table.text({"seeds": {1: {"unfinished": ""}}}) == "-"
+
+
+def test_every_cell_has_a_name_of_its_own() -> None:
+    cells = {
+        sinusoid_table.cell(network, shot, scheme, seed, 10).name
+        for network in sinusoid_table.NETWORKS
+        for shot in sinusoid_table.SHOTS
+        for scheme in sinusoid_table.SCHEMES
+        for seed in (1, 2)
+    }
+    assert len(cells) == 2 * 3 * 6 * 2
+
+
+def test_finished_cells_are_kept_and_failed_ones_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    good, bad = Cell("good", TINY), Cell("bad", ("--algo", "mmal"))
+    run_cells([good, bad], tmp_path, 1, said.append)
+    assert "test mse" in said[0]
+    assert "did you mean" in said[1] and "maml" in said[1]
+    written = (tmp_path / "good" / "results.json").stat().st_mtime_ns
+    run_cells([good], tmp_path, 1, said.append)
+    assert (tmp_path / "good" / "results.json").stat().st_mtime_ns == written
+    assert "test mse" in end_of_log(good, tmp_path)
+    assert sinusoid_table.outcome(good, tmp_path)["mse"] > 0
+    assert "maml" in sinusoid_table.outcome(bad, tmp_path)["unfinished"]

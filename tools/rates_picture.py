@@ -1,0 +1,57 @@
+"""Inner rates by layer and step of several runs, side by side, as the papers draw them.
+
+python tools/rates_picture.py rates.png runs/alfa runs/lslr runs/personalized runs/pamela
+"""
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+
+def layer_rates(run: Path) -> tuple[list[str], np.ndarray]:
+    """Layers and their weights' mean test rates `[layers, steps]`; one line where one rate serves
+    all."""
+    from trainers import learner
+    from trainers.run import read_config
+    from trainers.run_directory import find
+    from trainers.sources import open_source
+
+    config, _ = read_config(find(run))
+    rates = np.array(json.loads((run / "results.json").read_text())["rates"]["test"]["mean"])
+    if rates.ndim == 1:
+        return ["all"], rates[np.newaxis]
+    names = learner.build(config, open_source(config.dataset)).adapted_names()
+    chosen = [i for i, name in enumerate(names) if name.endswith("weight") and ".norm" not in name]
+    return [names[i].removesuffix(".weight") for i in chosen], rates[:, chosen].T
+
+
+@click.command()
+@click.argument("picture", type=click.Path(path_type=Path))
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
+def main(picture: Path, runs: tuple[Path, ...]) -> None:
+    """Draw the rates of RUNS into PICTURE, a panel a run."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2 * len(runs), 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(runs), squeeze=False)[0]
+    for panel, run in zip(panels, runs, strict=True):
+        layers, rates = layer_rates(run)
+        steps = np.arange(1, rates.shape[1] + 1)
+        for layer, values in zip(layers, rates, strict=True):
+            panel.plot(steps, values, marker="o", markersize=3, label=layer)
+        panel.axhline(0, color="black", linewidth=0.5)
+        panel.set_title(run.name)
+        panel.set_xticks(steps)
+        panel.set_xlabel("inner step")
+        panel.legend(fontsize=7, frameon=False)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("inner rate, mean over test episodes")
+    figure.savefig(picture, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

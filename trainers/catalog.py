@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-from episodes.errors import UsageError, unknown_name
+from episodes.errors import unknown_name
 from trainers.settings import Value
-
-State = Literal["works", "planned"]
 
 MAML_PAPER = "Finn et al. 2017, Model-Agnostic Meta-Learning"
 MLPLR_PAPER = "Meta-Learning with Personalized Learning Rates (MLPLR), eqs. 4-6"
@@ -15,7 +12,7 @@ MLPLR_PAPER = "Meta-Learning with Personalized Learning Rates (MLPLR), eqs. 4-6"
 
 @dataclass(frozen=True)
 class Entry:
-    """A name of the command line: one line about it, its source, its state.
+    """A name of the command line: one line about it, and its source.
 
     `settings` maps each run setting that belongs to this entry alone to its default, `fields` maps
     those settings to the entry's own field names where the two differ. `branches` names the two
@@ -29,7 +26,6 @@ class Entry:
     name: str
     summary: str
     source: str
-    state: State = "works"
     settings: Mapping[str, Value] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     branches: tuple[str, str] | None = None
@@ -391,13 +387,9 @@ def is_regression(dataset: str) -> bool:
 def find(setting: str, name: str) -> Entry:
     """The entry that `name` means as the value of `setting`.
 
-    Raises UsageError when it is unknown, with the nearest match, or not built yet.
+    Raises UsageError when it is unknown, with the nearest match.
     """
     kind, table = KINDS[setting], TABLES[setting]
     if name not in table:
         raise unknown_name(kind, name, table)
-    entry = table[name]
-    if entry.state != "works":
-        working = ", ".join(other.name for other in table.values() if other.state == "works")
-        raise UsageError(f"{kind} {name!r} is planned, not built yet: choose one of {working}")
-    return entry
+    return table[name]

@@ -117,8 +117,13 @@ def list_names(as_json: bool) -> None:
     from trainers.settings import dashed
 
     tables = {catalog.KINDS[setting]: table for setting, table in catalog.TABLES.items()}
-    flags = {catalog.KINDS[setting]: f"--{dashed(setting)}" for setting in catalog.TABLES}
-    tables |= {"regulariser": catalog.REGULARISERS, "preset": PRESETS}
+    flags = {catalog.KINDS[setting]: f" (--{dashed(setting)})" for setting in catalog.TABLES}
+    tables |= {
+        "regression tasks": catalog.FAMILIES,
+        "regulariser": catalog.REGULARISERS,
+        "preset": PRESETS,
+    }
+    flags |= {"regression tasks": " (--dataset)", "preset": " (--preset)"}
     if as_json:
         listed = {
             kind: [asdict(entry) for entry in table.values()] for kind, table in tables.items()
@@ -126,10 +131,9 @@ def list_names(as_json: bool) -> None:
         click.echo(json.dumps(listed, indent=1))
         return
     for kind, table in tables.items():
-        click.echo(f"{kind} ({flags.get(kind, '--preset')})")
+        click.echo(f"{kind}{flags.get(kind, '')}")
         for entry in table.values():
-            state = "" if entry.state == "works" else f" [{entry.state}]"
-            click.echo(f"  {entry.name:<20} {entry.summary}{state}")
+            click.echo(f"  {entry.name:<20} {entry.summary}")
             settings = {**entry.settings, **entry.changes}
             defaults = ", ".join(f"{name} = {value}" for name, value in settings.items())
             click.echo(f"  {'':<20} {entry.source}{'; ' if defaults else ''}{defaults}")

@@ -39,10 +39,6 @@ def _check_problem(config: "RunConfig") -> None:
         raise UsageError(
             f"--head-init prototypes needs classes, {config.dataset} is regression: use learned"
         )
-    if is_regression and config.lr == "personalized":
-        raise UsageError(
-            f"--lr personalized measures class labels, {config.dataset} is regression: use fixed"
-        )
 
 
 def _check_rates(config: "RunConfig", algorithm: catalog.Entry, scheme: catalog.Entry) -> None:

@@ -1,5 +1,6 @@
 """What learns: algorithm, backbone and rate scheme, put together from a run's settings."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -60,7 +61,7 @@ class Learner:
         tasks = tasks_from_batch(batch, self.device)
         infos = self.training.backbone.param_infos(self.algorithm.adapts)
         draws = [
-            self.algorithm.noise(infos, torch.Generator().manual_seed(seed + int(index)))
+            self.algorithm.noise(infos, torch.Generator().manual_seed(_mixed(seed, int(index))))
             for index in batch.index
         ]
         noise = {n: torch.stack([d[n] for d in draws]).to(self.device) for n in draws[0]}
@@ -81,7 +82,7 @@ class Learner:
     ) -> Evaluation:
         """`trainers.evaluation.evaluate` of these weights on the first `episodes` of a stream."""
         size = BATCHED_EPISODES_AT_A_TIME if self.evaluation.batched else EPISODES_AT_A_TIME
-        batches = (self.tasks(batch, 0) for batch in stream.batches(size, 0, episodes))
+        batches = (self.tasks(batch, stream.seed) for batch in stream.batches(size, 0, episodes))
         return evaluate(
             self.algorithm, self.evaluation, params, meta, batches, self.metric, on_batch
         )
@@ -127,6 +128,12 @@ def build(config: RunConfig, source: Source) -> Learner:
         config.device,
         CompiledOuterGradient(algorithm) if config.compile else None,
     )
+
+
+def _mixed(seed: int, index: int) -> int:
+    """A seed of 63 bits of its own for each seed and index."""
+    digest = hashlib.sha256(f"noise/1 {seed} {index}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def _is_batched(config: RunConfig, infos: list[Any]) -> bool:

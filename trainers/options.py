@@ -91,8 +91,7 @@ def given_settings(parameters: dict[str, Any]) -> Settings:
 def _names(setting: str) -> tuple[str, ...]:
     if setting not in catalog.TABLES:
         return SETTINGS[setting].choices
-    entries = catalog.TABLES[setting].values()
-    return tuple(entry.name for entry in entries if entry.state == "works")
+    return tuple(catalog.TABLES[setting])
 
 
 def _option(name: str) -> Callable[[Command], Command]:

@@ -21,7 +21,10 @@ def refused(settings: Settings, message: str) -> None:
         ({"dataset": "sinusoid", "way": 5}, "--way 5 has no use in sinusoid: it has no classes"),
         ({"dataset": "sinusoid", "algo": "protonet"}, "protonet classifies.*: use maml"),
         ({"dataset": "sinusoid", "head_init": "prototypes"}, "needs classes.*: use learned"),
-        ({"dataset": "sinusoid", "lr": "personalized"}, "measures class labels.*: use fixed"),
+        (
+            {"dataset": "sinusoid", "lr": "personalized", "divergence": "kl_clamped"},
+            "--divergence kl_clamped needs classes.*: leave it out",
+        ),
     ],
 )
 def test_regression_has_no_classes(settings: Settings, message: str) -> None:

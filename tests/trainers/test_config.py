@@ -26,7 +26,7 @@ shared_settings = st.fixed_dictionaries(
         "shot": COUNTS,
         "train_query": COUNTS,
         "iterations": st.integers(0, 10**6),
-        "outer_lr": st.floats(1e-300, 1e6),
+        "outer_lr": st.floats(1e-300, 1e6, exclude_max=True),
         "grad_clip": RATES,
         "seed": SEEDS,
         "episode_seed": SEEDS,
@@ -55,7 +55,6 @@ rate_settings = st.one_of(
     st.fixed_dictionaries(
         {"lr": st.just("alfa")}, optional={"inner_lr": RATES, "unit_start": st.booleans()}
     ),
-    st.fixed_dictionaries({"lr": st.just("hypergradient")}, optional={"hyper_lr": RATES}),
     st.builds(
         lambda low, factor: {"lr_min": low, "lr_max": low * factor},
         st.floats(1e-6, 1),

@@ -88,6 +88,8 @@ def test_evaluation_equals_episodes_run_one_by_one(measure, backbone, initial):
         assert found.figures[i] == pytest.approx(sum(right) / len(right))
         assert found.losses[i] == result.query_loss.item()
         assert found.rates[i].tolist() == [0.1] * 3
+        assert found.support_losses[i].tolist() == result.trace.losses.tolist()
+        assert found.grad_norms[i].tolist() == result.trace.grad_norms.tolist()
     assert found.figures.shape == (EPISODES,) and found.figures.dtype == np.float64
     assert found.mean == pytest.approx(np.mean(found.figures))
     assert found.interval == confidence_interval(found.figures)

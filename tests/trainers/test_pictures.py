@@ -25,6 +25,16 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return figures
 
 
+def evaluation_of(rates: np.ndarray, branches: np.ndarray | None = None) -> Evaluation:
+    """Of episodes that differ in their rates alone."""
+    episodes, steps = rates.shape[:2]
+    if branches is None:
+        branches = np.full((episodes, steps), np.nan)
+    every_episode, every_step = np.ones(episodes), np.ones((episodes, steps))
+    norms = np.ones((episodes, steps, 1))
+    return Evaluation(every_episode, every_episode, rates, branches, every_step, norms)
+
+
 def is_png(content: bytes) -> bool:
     with Image.open(io.BytesIO(content)) as image:
         image.load()
@@ -61,7 +71,7 @@ def test_a_run_without_iterations_or_validations_has_a_learning_curve() -> None:
 def test_rates_show_mean_spread_and_branches(drawn: list[Figure]) -> None:
     rates = np.array([[0.01, 0.1], [0.01, 0.3]])
     branches = np.array([[0.0, 1.0], [0.0, 1.0]])
-    evaluation = Evaluation(np.ones(2), np.ones(2), rates, branches)
+    evaluation = evaluation_of(rates, branches)
     assert is_png(pictures.rates(evaluation, 1, ("first", "second"), ["w"]))
     rate, share = drawn[0].axes
     np.testing.assert_allclose(rate.lines[0].get_ydata(), [0.01, 0.2])
@@ -69,14 +79,14 @@ def test_rates_show_mean_spread_and_branches(drawn: list[Figure]) -> None:
 
 
 def test_rates_without_branches_have_one_panel(drawn: list[Figure]) -> None:
-    evaluation = Evaluation(np.ones(3), np.ones(3), np.full((3, 4), 0.1), np.full((3, 4), np.nan))
+    evaluation = evaluation_of(np.full((3, 4), 0.1))
     assert is_png(pictures.rates(evaluation, 4, None, ["w"]))
     assert len(drawn[0].axes) == 1
 
 
 def test_rates_of_each_tensor_have_a_panel_each(drawn: list[Figure]) -> None:
     rates = np.random.default_rng(0).uniform(size=(3, 4, 5))
-    evaluation = Evaluation(np.ones(3), np.ones(3), rates, np.full((3, 4), np.nan))
+    evaluation = evaluation_of(rates)
     names = ["a", "b", "c", "d", "e"]
     assert is_png(pictures.rates(evaluation, 2, None, names))
     panels = [axes for axes in drawn[0].axes if axes.axison]

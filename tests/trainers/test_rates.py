@@ -113,6 +113,12 @@ def test_readings_of_the_divergence(reading):
         assert measured == pytest.approx(printed, abs=0.51 * 10**-decimals)
 
 
+def test_in_regression_the_divergence_is_the_squared_error_by_hand():
+    predictions, values = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.5], [2.0]])
+
+    assert Personalized().measure(predictions, values).item() == 0.125
+
+
 @pytest.mark.parametrize("divergence", ["ce", "kl_smoothed", "kl_clamped", "p_no_log"])
 def test_divergence_averages_over_the_samples(divergence):
     scheme = Personalized(divergence=divergence)

@@ -1,0 +1,66 @@
+"""Every rate scheme on harmonic regression: MAML, 10 shots, one network.
+
+    python tools/harmonic_table.py runs/harmonic --jobs 2
+
+Each cell is a `trainers run`; what is finished is kept. Writes docs/results/harmonic.json and
+prints the table.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from run_cells import Cell, run_cells
+from sinusoid_table import outcome, text
+
+from trainers import catalog
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results" / "harmonic.json"
+FLAGS = {"pamela": ("--relative",)}
+"""PAMELA's Q as a factor of the rate: as the rate itself, Adam's steps are too large for it."""
+
+
+def cell(scheme: str, seed: int, iterations: int) -> Cell:
+    """The run of one scheme and seed."""
+    return Cell(
+        f"{scheme}-seed{seed}",
+        (
+            *("--dataset", "harmonic", "--lr", scheme, *FLAGS.get(scheme, ())),
+            *("--iterations", str(iterations), "--validate-every", str(max(1, iterations // 4))),
+            *("--seed", str(seed), "--grad-clip", "10", "--skip-diverged", "1000"),
+            *("--compile", "--threads", "1"),
+        ),
+    )
+
+
+@click.command()
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.option("--iterations", default=10_000, show_default=True, help="Outer iterations a cell.")
+@click.option("--seeds", default=3, show_default=True, help="Training seeds, from 1.")
+@click.option("--jobs", default=1, show_default=True, help="Runs at a time, a thread each.")
+@click.option("--only-report", is_flag=True, help="Train nothing.")
+def main(runs: Path, iterations: int, seeds: int, jobs: int, only_report: bool) -> None:
+    """Train the cells that are missing in RUNS, and write the table."""
+    schemes = [name for name in catalog.RATE_SCHEMES if name != "none"]
+    cells = {
+        (scheme, seed): cell(scheme, seed, iterations)
+        for seed in range(1, seeds + 1)
+        for scheme in schemes
+    }
+    if not only_report:
+        run_cells(list(cells.values()), runs, jobs, click.echo)
+    rows: list[dict[str, Any]] = [
+        {
+            "scheme": scheme,
+            "command": "trainers run " + " ".join(cells[scheme, 1].command),
+            "seeds": {seed: outcome(cells[scheme, seed], runs) for seed in range(1, seeds + 1)},
+        }
+        for scheme in schemes
+    ]
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    click.echo("\n".join(f"| {row['scheme']} | {text(row)} |" for row in rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
+from episodes.errors import UsageError
 from trainers.algorithms import MAML, Adaptation, Algorithm, TaskResult
-from trainers.algorithms.base import joined
+from trainers.algorithms.base import initial, joined
 from trainers.backbones import Module
 from trainers.metrics import ACCURACY, MSE
 from trainers.rates import RateScheme
-from trainers.types import BatchNormMode, Loss, Params, Task, each_task
+from trainers.types import BatchNormMode, Loss, Params, Role, Task, each_task
 
 
 class MetaLearner:
@@ -39,6 +41,12 @@ class MetaLearner:
         seed: int = 0,
     ) -> None:
         self.algorithm = algorithm or MAML()
+        if not any(map(self.algorithm.adapts, get_args(Role))):
+            raise UsageError(
+                f"{type(self.algorithm).__name__} adapts nothing by gradient: use `trainers run`"
+            )
+        if self.algorithm.draws_noise:
+            raise UsageError("a masked TNet draws noise for each task: use `trainers run`")
         backbone = Module(model, head)
         infos = backbone.param_infos(self.algorithm.adapts)
         heads = [info for info in infos if info.role == "head"]
@@ -52,15 +60,8 @@ class MetaLearner:
             second_order=not first_order,
         )
         generator = torch.Generator().manual_seed(seed)
-        adapted = [info for info in infos if info.adapted]
         device = next(model.parameters()).device
-        start = backbone.init(generator) | self.algorithm.init(infos, generator)
-        meta = scheme.init(adapted, steps, generator)
-        self.params = {n: t.detach().to(device).requires_grad_() for n, t in start.items()}
-        self.meta = {n: t.detach().to(device).requires_grad_() for n, t in meta.items()}
-        for info in infos:
-            is_trained = self.algorithm.trains(info) and (not info.adapted or scheme.trains(info))
-            self.params[info.name].requires_grad_(is_trained)
+        self.params, self.meta = initial(self.algorithm, self._how, generator, device)
 
     def parameters(self) -> Iterator[Tensor]:
         """What the outer loop trains."""

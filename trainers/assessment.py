@@ -96,7 +96,7 @@ def evaluate_run(
         split = f"{recorded.split}.{split}"
     config = replace(recorded, **cast(dict[str, Any], given))
     machine.use(config.device, config.threads)
-    learner = learners.build(config, source)
+    learner = learners.build(recorded, source, config)
     stream = source.stream(split, config.way, config.shot, config.query, config.episode_seed)
     fixed = fixed_episodes(config, source, stream)
     position = read_position(directory.last_checkpoint, directory.advice, recorded)

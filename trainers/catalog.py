@@ -18,8 +18,8 @@ class Entry:
     those settings to the entry's own field names where the two differ. `branches` names the two
     branches of a rate scheme that has them, first the one that it reports as 1. `changes` are the
     defaults that the entry puts in the place of the protocol's. An algorithm lists the rate schemes
-    that it works with under `rates` if not all do; `learns` tells whether a rate scheme has
-    meta-parameters; `any_way` whether test episodes may have another way than training's;
+    that it works with under `rates` if not all do; `any_way` says that test episodes may have
+    another way than training's;
     `elsewhere` lists settings that are not fields of what the entry names.
     """
 
@@ -31,7 +31,6 @@ class Entry:
     branches: tuple[str, str] | None = None
     changes: Mapping[str, Value] = field(default_factory=dict)
     rates: tuple[str, ...] = ()
-    learns: bool = False
     any_way: bool = False
     elsewhere: tuple[str, ...] = ()
 
@@ -171,7 +170,6 @@ RATE_SCHEMES = _table(
         "Antoniou et al. 2019, How to train your MAML, section 4",
         settings={"inner_lr": 0.01},
         fields={"inner_lr": "lr"},
-        learns=True,
     ),
     Entry(
         "meta-sgd",
@@ -179,7 +177,6 @@ RATE_SCHEMES = _table(
         "Li et al. 2017, Meta-SGD",
         settings={"inner_lr": 0.01, "start": "constant", "lr_low": 0.005, "lr_high": 0.1},
         fields={"inner_lr": "lr"},
-        learns=True,
     ),
     Entry(
         "curvature",
@@ -187,7 +184,6 @@ RATE_SCHEMES = _table(
         "Park and Oliva 2019, Meta-Curvature",
         settings={"inner_lr": 0.01},
         fields={"inner_lr": "lr"},
-        learns=True,
     ),
     Entry(
         "lstm",
@@ -195,7 +191,6 @@ RATE_SCHEMES = _table(
         "Ravi and Larochelle 2017, Optimization as a Model for Few-Shot Learning",
         settings={"lstm_hidden": 20, "lstm_p": 10.0},
         fields={"lstm_hidden": "hidden", "lstm_p": "p"},
-        learns=True,
     ),
     Entry(
         "alfa",
@@ -212,7 +207,6 @@ RATE_SCHEMES = _table(
             "unit_start": False,
         },
         fields={"inner_lr": "lr"},
-        learns=True,
     ),
     Entry(
         "pamela",
@@ -229,7 +223,6 @@ RATE_SCHEMES = _table(
             "beyond": "fixed",
         },
         fields={"inner_lr": "lr", "skip_index": "index"},
-        learns=True,
     ),
     Entry(
         "hypergradient",
@@ -238,7 +231,7 @@ RATE_SCHEMES = _table(
         settings={"inner_lr": 0.01, "hyper_lr": 1e-3, "outer_hyper_lr": 1e-5},
         fields={"inner_lr": "lr"},
         elsewhere=("hyper_lr", "outer_hyper_lr"),
-        learns=True,
+        changes={"outer": "sgd"},
     ),
 )
 
@@ -382,6 +375,13 @@ KINDS = {
 def is_regression(dataset: str) -> bool:
     """Whether a dataset's name means regression tasks: a family's, or a file of tasks."""
     return dataset in FAMILIES or dataset.endswith((".npz", ".parquet"))
+
+
+def changes_of_dataset(dataset: str) -> Mapping[str, Value]:
+    """The defaults that a dataset puts in the place of the protocol's: those of regression."""
+    if not is_regression(dataset):
+        return {}
+    return FAMILIES[dataset].changes if dataset in FAMILIES else SINE_PROTOCOL
 
 
 def find(setting: str, name: str) -> Entry:

@@ -68,9 +68,9 @@ def _check_rates(config: "RunConfig", algorithm: catalog.Entry, scheme: catalog.
 def _check_outer_loss(config: "RunConfig", algorithm: catalog.Entry) -> None:
     is_multi_step = config.multi_step or config.multi_step_epochs > 0
     if config.multi_step and config.multi_step_epochs:
-        raise UsageError("--multi-step is for the whole run: leave --multi-step-epochs out")
+        raise UsageError("--multi-step is for the whole run: add --multi-step-epochs 0")
     if config.first_order and config.first_order_epochs:
-        raise UsageError("--first-order is for the whole run: leave --first-order-epochs out")
+        raise UsageError("--first-order is for the whole run: add --first-order-epochs 0")
     if config.algo == "fomaml" and not config.first_order:
         raise UsageError("--second-order: fomaml is first order; use --algo maml")
     own = config.algo in OUTER_LOSS_OF_ITS_OWN

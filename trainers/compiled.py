@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._inductor.exc import InductorError
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from episodes.errors import EpisodesError
 from trainers.algorithms import Adaptation, Algorithm, TaskResult
 from trainers.types import Params, Task
 
@@ -40,7 +42,13 @@ class CompiledOuterGradient:
             recorded.graph.eliminate_dead_code()
             recorded.recompile()
             self._compiled[key] = torch.compile(recorded)
-        (params_grads, meta_grads), result = self._compiled[key](*inputs)
+        try:
+            (params_grads, meta_grads), result = self._compiled[key](*inputs)
+        except InductorError as error:
+            raise EpisodesError(
+                f"--compile: torch's compiler failed ({str(error).splitlines()[0]}): "
+                "install a C++ compiler, or leave --compile out"
+            ) from None
         return params_grads, meta_grads, result
 
     def _gradient(self, how: Adaptation) -> Recorded:

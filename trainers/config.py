@@ -155,21 +155,7 @@ def complete(given: Mapping[str, Value], defaults: Mapping[str, Value]) -> RunCo
     Raises UsageError for settings that are unknown, out of range, or without a use.
     """
     check_names({**defaults, **given})
-    settings: Settings = {**DEFAULTS, **defaults, **given}
-    dataset = str(settings["dataset"])
-    if catalog.is_regression(dataset):
-        family = catalog.FAMILIES.get(dataset)
-        changes = family.changes if family else catalog.SINE_PROTOCOL
-        settings = {**settings, **changes, **given}
-        if "way" not in given:
-            del settings["way"]
-    for setting in catalog.TABLES:
-        entry = catalog.find(setting, str(settings[setting])) if setting in settings else None
-        if entry is not None:
-            settings = {**entry.settings, **settings, **entry.changes, **given}
-    for name in ("way", "shot", "query"):
-        if name in settings:
-            settings.setdefault(f"train_{name}", settings[name])
+    settings = _resolved(given, defaults)
     if missing := [name for name in ("split", "threads") if name not in settings]:
         raise UsageError(f"setting {missing[0]!r} is missing")
     used = owned_settings(settings)
@@ -182,22 +168,26 @@ def overridden(recorded: Settings, given: Settings) -> Settings:
     """The `recorded` settings with those `given` instead.
 
     A recorded setting goes where it only followed another that is given now: a training shape that
-    equalled the evaluation's, and what an entry of the catalog that is replaced brought with it.
+    equalled the evaluation's, what belongs to another dataset, what an entry of the catalog that is
+    replaced brought with it, and what the entry in its place changes.
     """
     settings = {**recorded, **given}
     for name in ("way", "shot", "query"):
         follower = f"train_{name}"
         if follower not in given and recorded.get(follower) == recorded.get(name):
             settings.pop(follower, None)
-    for name in owned_settings(recorded) - owned_settings(settings) - set(given):
-        settings.pop(name, None)
+    if "dataset" in given and given["dataset"] != recorded.get("dataset"):
+        for name in {"split", "way", "train_way"} - set(given):
+            settings.pop(name, None)
     for table in catalog.TABLES:
-        if recorded.get(table, given.get(table)) != settings.get(table):
+        if table in recorded and table in settings and recorded[table] != settings[table]:
             replaced = catalog.find(table, str(recorded[table]))
-            for name, value in {**replaced.settings, **replaced.changes}.items():
-                if name not in given and recorded.get(name) == value:
-                    settings.pop(name, None)
-    return settings
+            chosen = catalog.find(table, str(settings[table]))
+            brought = {**replaced.settings, **replaced.changes}
+            gone = {name for name, value in brought.items() if recorded.get(name) == value}
+            for name in (gone | chosen.changes.keys()) - given.keys():
+                settings.pop(name, None)
+    return _without_useless(settings, given)
 
 
 def owned_settings(settings: Mapping[str, Value]) -> set[str]:
@@ -266,6 +256,30 @@ def _toml_value(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+def _resolved(given: Mapping[str, Value], defaults: Mapping[str, Value]) -> Settings:
+    """All settings, with those that the chosen catalog entries bring and change."""
+    settings: Settings = {**DEFAULTS, **defaults, **given}
+    dataset = str(settings["dataset"])
+    if catalog.is_regression(dataset):
+        settings = {**settings, **catalog.changes_of_dataset(dataset), **given}
+        if "way" not in given:
+            del settings["way"]
+    for setting in catalog.TABLES:
+        entry = catalog.find(setting, str(settings[setting])) if setting in settings else None
+        if entry is not None:
+            settings = {**entry.settings, **settings, **entry.changes, **given}
+    for name in ("way", "shot", "query"):
+        if name in settings:
+            settings.setdefault(f"train_{name}", settings[name])
+    return settings
+
+
+def _without_useless(settings: Settings, given: Settings) -> Settings:
+    """The settings but for those, not given, of catalog entries that are not chosen in the end."""
+    useless = _OWNED - owned_settings(_resolved(settings, {})) - set(given)
+    return {name: value for name, value in settings.items() if name not in useless}
 
 
 def _as_declared(name: str, value: Value) -> Value:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -11,13 +11,16 @@ from episodes import EpisodeBatch
 from episodes.errors import UsageError
 from trainers import algorithms, backbones, catalog, rates
 from trainers.algorithms import Adaptation, Algorithm
-from trainers.compiled import CompiledOuterGradient
+from trainers.algorithms.base import initial
 from trainers.config import RunConfig
 from trainers.evaluation import Evaluation, evaluate
 from trainers.metrics import Metric
 from trainers.sources import Source, TaskStream
 from trainers.tasks import RegressionBatch
 from trainers.types import BatchNormMode, Params, Task, tasks_from_batch
+
+if TYPE_CHECKING:
+    from trainers.compiled import CompiledOuterGradient
 
 EPISODES_AT_A_TIME = 4
 BATCHED_EPISODES_AT_A_TIME = 50
@@ -34,31 +37,21 @@ class Learner:
     evaluation: Adaptation
     metric: Metric
     device: str
-    compiled: CompiledOuterGradient | None = None
+    compiled: "CompiledOuterGradient | None" = None
 
     def initial(self, seed: int) -> tuple[Params, Params]:
-        """Initial weights and meta-parameters; those that the outer loop trains are leaves.
+        """Initial weights and meta-parameters, `trainers.algorithms.base.initial`, on the device.
 
         They are drawn on the CPU, so that `seed` means the same weights on every device.
         """
         generator = torch.Generator().manual_seed(seed)
-        how, algorithm = self.training, self.algorithm
-        infos = how.backbone.param_infos(algorithm.adapts)
-        params = how.backbone.init(generator)
-        if how.bn == "per-step":
-            for info in infos:
-                if info.role == "norm":
-                    repeated = params[info.name].expand(how.steps, *info.shape)
-                    params[info.name] = repeated.clone()
-        meta = how.scheme.init([info for info in infos if info.adapted], how.steps, generator)
-        params |= algorithm.init(infos, generator)
-        constant = {info.name for info in infos if not algorithm.trains(info)}
-        constant |= {info.name for info in infos if info.adapted and not how.scheme.trains(info)}
-        return self._on_device(params, constant), self._on_device(meta, set())
+        return initial(self.algorithm, self.training, generator, self.device)
 
     def tasks(self, batch: EpisodeBatch | RegressionBatch, seed: int) -> Task:
         """The tasks of a batch, on the device; their noise is drawn by `seed` and their index."""
         tasks = tasks_from_batch(batch, self.device)
+        if not self.algorithm.draws_noise:
+            return tasks
         infos = self.training.backbone.param_infos(self.algorithm.adapts)
         draws = [
             self.algorithm.noise(infos, torch.Generator().manual_seed(_mixed(seed, int(index))))
@@ -87,18 +80,13 @@ class Learner:
             self.algorithm, self.evaluation, params, meta, batches, self.metric, on_batch
         )
 
-    def _on_device(self, tensors: Params, constant: set[str]) -> Params:
-        return {
-            name: tensor.to(self.device).requires_grad_(name not in constant)
-            for name, tensor in tensors.items()
-        }
 
-
-def build(config: RunConfig, source: Source) -> Learner:
-    """The learner of a run over a source's tasks.
+def build(config: RunConfig, source: Source, evaluated: RunConfig | None = None) -> Learner:
+    """The learner of a run over a source's tasks, to be evaluated under other settings if given.
 
     Raises UsageError where the backbone cannot take its inputs.
     """
+    evaluated = evaluated or config
     outputs = source.outputs(config.way)
     backbone = backbones.for_shape(
         config.backbone, source.input_shape, outputs, **_fields("backbone", config)
@@ -118,16 +106,28 @@ def build(config: RunConfig, source: Source) -> Learner:
         batched=_is_batched(config, infos),
     )
     algorithm = algorithms.build(config.algo, **_fields("algo", config))
-    if config.compile and not training.batched:
+    if config.compile and not training.batched and evaluated is config:
         raise UsageError("--compile needs all tasks at once: add --task-batching batched")
     return Learner(
         algorithm,
         training,
-        replace(training, way=outputs, steps=config.eval_steps, training=False),
+        replace(
+            training,
+            way=source.outputs(evaluated.way),
+            steps=evaluated.eval_steps,
+            batched=_is_batched(evaluated, infos),
+            training=False,
+        ),
         source.metric,
-        config.device,
-        CompiledOuterGradient(algorithm) if config.compile else None,
+        evaluated.device,
+        _compiled(algorithm) if config.compile else None,
     )
+
+
+def _compiled(algorithm: Algorithm) -> "CompiledOuterGradient":
+    from trainers.compiled import CompiledOuterGradient  # Its imports take half a second.
+
+    return CompiledOuterGradient(algorithm)
 
 
 def _mixed(seed: int, index: int) -> int:

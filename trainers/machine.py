@@ -25,8 +25,9 @@ def out_of_memory_told() -> Iterator[None]:
     """Turns torch's lack of memory, on any device, into an EpisodesError."""
     try:
         yield
-    except RuntimeError as error:
-        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        told = ("out of memory", "can't allocate memory", "Unable to allocate")
+        if not any(words in str(error) for words in told):
             raise
         raise EpisodesError(
             "out of memory: choose fewer --filters, --steps or images an episode, or --algo fomaml"

@@ -11,12 +11,12 @@ from trainers.types import Loss
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """The share of rows whose largest logit `[..., n, way]` is the label's `[..., n]`."""
-    return (outputs.argmax(-1) == targets).double().mean(-1)
+    return (outputs.argmax(-1) == targets).cpu().double().mean(-1)
 
 
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
     """The mean squared error of predictions `[..., n, o]` from values of the same shape."""
-    return (outputs - targets).double().square().mean((-2, -1))
+    return (outputs - targets).cpu().double().square().mean((-2, -1))
 
 
 @dataclass(frozen=True)

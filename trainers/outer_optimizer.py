@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from trainers.config import RunConfig
+from trainers.rates import hypergradient
 
 GROUP = "outer"
+INNER_RATE = f"meta/{hypergradient.RATE}"
 RATE, PREVIOUS = "rate", "previous"
 
 
@@ -26,7 +28,7 @@ class OuterOptimizer:
         self._config = config
         self._is_adaptive = config.lr == "hypergradient"
         self._rates = {
-            name: t for name, t in trained.items() if self._is_adaptive and name.startswith("meta/")
+            name: t for name, t in trained.items() if self._is_adaptive and name == INNER_RATE
         }
         self._weights = {name: t for name, t in trained.items() if name not in self._rates}
         kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[config.outer]
@@ -47,7 +49,7 @@ class OuterOptimizer:
             return
         if self._previous:
             product = sum(
-                (direction * _gradient(self._weights[name])).sum().double().cpu()
+                (direction * _gradient(self._weights[name])).sum().cpu().double()
                 for name, direction in self._previous.items()
             )
             self._rate = self._rate + float(self._config.own["outer_hyper_lr"]) * product

@@ -1,6 +1,7 @@
 """All that the outer loop changes: weights, meta-parameters, the optimiser, and its position."""
 
 from dataclasses import asdict, dataclass, field
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,15 @@ class Position:
     def add_validation(self, figure: float, keep_top: int, is_higher_better: bool) -> bool:
         """Note this iteration's validation; whether it is among the best `keep_top`.
 
-        Of equal figures the earlier iteration is the better one.
+        Of equal figures the earlier iteration is the better one; one that is no number is the
+        worst.
         """
         self.validated = self.iteration
         sign = -1 if is_higher_better else 1
         candidates = [*self.best, (figure, self.iteration)]
-        self.best = sorted(candidates, key=lambda kept: (sign * kept[0], kept[1]))[:keep_top]
-        return (figure, self.iteration) in self.best
+        ranked = sorted(candidates, key=lambda kept: (isnan(kept[0]), sign * kept[0], kept[1]))
+        self.best = ranked[:keep_top]
+        return self.best != [kept for kept in self.best if kept[1] != self.iteration]
 
 
 class OuterState:
@@ -60,9 +63,7 @@ class OuterState:
         """Write a checkpoint."""
         state = {
             "position": asdict(self.position),
-            "next_episode": self.position.iteration * self.config.meta_batch_size,
             "config": self.config.digest(),
-            "threads": self.config.threads,
         }
         checkpoint.save(path, self.tensors | self.optimizer.state(), state)
 

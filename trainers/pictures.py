@@ -87,7 +87,7 @@ def rates(
     )
     panels[0].plot(steps, evaluation.rates.mean(0), color=TRAINING, marker="o", label="mean")
     panels[0].set_ylabel("inner rate")
-    panels[0].set_ylim(bottom=0)
+    panels[0].set_ylim(bottom=min(0, panels[0].get_ylim()[0]))
     panels[0].set_title(f"Inner rates over {len(evaluation.rates)} test episodes", loc="left")
     if branches:
         first = 100 * evaluation.branches.mean(0)

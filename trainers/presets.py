@@ -70,7 +70,6 @@ PRESETS = {
             changes={
                 "algo": "maml",
                 "lr": "hypergradient",
-                "outer": "sgd",
                 "downsample": "stride",
                 "steps": 1,
                 "eval_steps": 1,

@@ -87,7 +87,7 @@ def training_rates(
 
 def _branch_shares(first: np.ndarray, names: BranchNames) -> dict[str, Figures] | None:
     """For each branch the share of all steps that took it, and of each step."""
-    if names is None:
+    if names is None or first.size == 0:
         return None
     return {
         name: {"share": float(shares.mean()), "by_step": shares.mean(0).tolist()}

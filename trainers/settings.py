@@ -7,6 +7,7 @@ from episodes.errors import UsageError, unknown_name
 
 Value = bool | int | float | str
 LARGEST_SEED = 2**63 - 1
+LARGEST_COUNT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,14 @@ SETTINGS: dict[str, Setting] = {
     "algo": _text("What adapts, and how the outer gradient is formed."),
     "lr": _text("The rate scheme of the inner loop."),
     "backbone": _text("The network."),
-    "way": _number("Classes an episode.", 2),
-    "shot": _number("Support images a class."),
-    "query": _number("Query images a class."),
-    "train_way": _number("Classes a training episode.", 2, default="as --way"),
-    "train_shot": _number("Support images a class in training.", default="as --shot"),
-    "train_query": _number("Query images a class in training.", default="as --query"),
+    "way": _number("Classes an episode.", 2, LARGEST_COUNT),
+    "shot": _number("Support images a class.", 1, LARGEST_COUNT),
+    "query": _number("Query images a class.", 1, LARGEST_COUNT),
+    "train_way": _number("Classes a training episode.", 2, LARGEST_COUNT, "as --way"),
+    "train_shot": _number("Support images a class in training.", 1, LARGEST_COUNT, "as --shot"),
+    "train_query": _number(
+        "Query images a class in training.", 1, LARGEST_COUNT, "as --query; in regression 10"
+    ),
     "steps": _number("Inner steps in training.", 0, 10_000),
     "eval_steps": _number("Inner steps in validation and test.", 0, 10_000),
     "outer": _choice("The outer loop's optimiser.", "adam", "sgd"),

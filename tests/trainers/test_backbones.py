@@ -204,7 +204,7 @@ def test_for_shape(name, shape, settings, expected):
         ("conv4", (1,), {}, r"conv4: inputs of shape \(1,\).*use backbone mlp"),
         ("resnet12", (3, 28, 32), {}, r"\(3, 28, 32\), expected square images"),
         ("renset12", (3, 28, 28), {}, "did you mean 'resnet12'"),
-        ("mlp", (1,), {"hidden": "40x40"}, "'40x40', expected whole numbers as in '40,40'"),
+        ("mlp", (1,), {"hidden": "40x40"}, "'40x40', expected numbers of 1 to 65536"),
         ("mlp", (1,), {"hidden": "40,0"}, "'40,0', expected"),
         ("mlp", (1,), {"hidden": ""}, "'', expected"),
     ],

@@ -11,13 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import Result
 
 import episodes
+from trainers.checkpoint import load
+from trainers.learner import build
 from trainers.presets import PRESETS
 from trainers.progress import clock
 from trainers.rates import SCHEMES
-from trainers.run_directory import RunDirectory, locked
+from trainers.run import read_config
+from trainers.run_directory import RunDirectory, find, locked
+from trainers.sources import open_source
 
 TINY = ("--iterations", 2)
 
@@ -228,7 +233,7 @@ def test_a_folder_in_use_or_with_a_run_is_refused(train: Callable[..., Result]) 
 
 def test_the_list_names_what_works_with_source_and_defaults(command: Callable[..., Result]) -> None:
     tables = json.loads(command("list", "--json").stdout)
-    working = {entry["name"] for entry in tables["rate scheme"] if entry["state"] == "works"}
+    working = {entry["name"] for entry in tables["rate scheme"]}
     assert working == set(SCHEMES)
     assert all(entry["source"] and entry["summary"] for table in tables.values() for entry in table)
     plain = command("list").stdout
@@ -242,3 +247,25 @@ def test_the_module_runs_as_a_program() -> None:
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 2
     assert run.stderr.startswith("error: unknown algorithm 'malm'")
+
+
+@pytest.mark.parametrize("algo", ["protonet", "r2d2"])
+def test_without_a_head_of_its_own_a_run_is_evaluated_with_another_way(
+    algo: str, train: Callable[..., Result], command: Callable[..., Result]
+) -> None:
+    assert train("--algo", algo, "--iterations", 1, "--out", "run").exit_code == 0
+    result = command("eval", "run", "--way", 3, "--shot", 2)
+    assert result.exit_code == 0, result.stderr
+    assert "(3-way 2-shot" in result.stdout
+
+
+def test_alfa_with_random_weights_trains_neither_them_nor_batch_norm(
+    train: Callable[..., Result],
+) -> None:
+    flags = ("--algo", "maml", "--lr", "alfa", "--random-init", "--no-adapt-bn", "--steps", 1)
+    assert train(*flags, "--eval-steps", 1, "--iterations", 2, "--out", "run").exit_code == 0
+    first, _ = load(Path("run/checkpoints/last.safetensors"), "")
+    config, _ = read_config(find(Path("run")))
+    start, _ = build(config, open_source(config.dataset)).initial(config.seed)
+    weights = {name: first[f"params/{name}"] for name in start}
+    assert all(torch.equal(weights[name], tensor) for name, tensor in start.items())

@@ -52,8 +52,8 @@ def test_rates_and_steps(settings: Settings, message: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"multi_step": True, "multi_step_epochs": 2}, "leave --multi-step-epochs out"),
-        ({"first_order": True, "first_order_epochs": 2}, "leave --first-order-epochs out"),
+        ({"multi_step": True, "multi_step_epochs": 2}, "add --multi-step-epochs 0"),
+        ({"first_order": True, "first_order_epochs": 2}, "add --first-order-epochs 0"),
         ({"algo": "fomaml", "first_order": False}, "fomaml is first order; use --algo maml"),
         ({"algo": "reptile", "multi_step": True}, "--multi-step has no use in reptile"),
         ({"algo": "imaml", "multi_step_epochs": 2}, "--multi-step has no use in imaml"),

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from episodes.errors import EpisodesError, UsageError
+from trainers import catalog
 from trainers.catalog import is_regression
 from trainers.config import complete, differences, flag, overridden, read_toml, to_toml
 from trainers.presets import PRESETS
 
 MACHINE = {"split": "quarters", "threads": 1}
 RATES = st.floats(min_value=1e-300, max_value=1e30)
-COUNTS = st.integers(1, 10**12)
+COUNTS = st.integers(1, 10**6)
 SEEDS = st.integers(0, 2**63 - 1)
 NAMES = st.text(min_size=1).filter(str.isprintable).filter(lambda name: not is_regression(name))
 
@@ -219,3 +220,29 @@ def test_a_config_file_that_is_none_is_named(tmp_path: Path) -> None:
     path.write_text("wya = 5")
     with pytest.raises(EpisodesError, match=r"config\.toml: .*did you mean 'way'"):
         read_toml(path)
+
+
+@pytest.mark.parametrize("algo", catalog.ALGORITHMS)
+@pytest.mark.parametrize("before", ["maml", "protonet", "reptile", "proto-maml"])
+def test_another_algorithm_on_a_config_is_that_of_a_fresh_run(before: str, algo: str) -> None:
+    recorded = complete({"algo": before}, MACHINE).settings()
+    assert complete(overridden(recorded, {"algo": algo}), {}) == complete({"algo": algo}, MACHINE)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "flags", [{}, {"dataset": "sinusoid"}, {"backbone": "resnet12"}, {"lr": "fixed"}], ids=str
+)
+def test_a_preset_stands_flags_that_replace_parts_of_it(preset: str, flags: dict) -> None:
+    changes = PRESETS[preset].changes
+    found = complete(overridden(dict(changes), flags), MACHINE).settings()
+    assert {name: found[name] for name in flags} == flags
+    kept = changes.keys() & found.keys() - flags.keys()
+    assert {name: found[name] for name in kept} == {name: changes[name] for name in kept}
+    assert {"algo", "steps"} <= kept
+
+
+def test_another_dataset_takes_its_splits_and_classes_along() -> None:
+    recorded = complete({"dataset": "glyphs"}, MACHINE).settings()
+    found = complete(overridden(recorded, {"dataset": "sinusoid"}), {"split": "tasks"})
+    assert found.way is None and found.split == "tasks"

@@ -194,3 +194,13 @@ def test_a_tensor_without_a_gradient_stays() -> None:
         optimizer.step(i)
     assert optimizer.rate == pytest.approx(0.1 + 0.001)
     assert tensors["params/unused"].tolist() == [2.0] and tensors["meta/rate"].tolist() == [0.3]
+
+
+def test_only_the_inner_rate_follows_its_own_hypergradient() -> None:
+    tensors = leaves(params_w=[1.0], meta_rate=[0.5], meta_attenuation=[0.25])
+    optimizer = OuterOptimizer(tensors, configuration(**ADAPTIVE, outer="sgd", outer_lr=0.1))
+    set_gradients(tensors, [2.0], [3.0], [4.0])
+    optimizer.step(0)
+    assert tensors["params/w"].item() == pytest.approx(1.0 - 0.1 * 2.0)
+    assert tensors["meta/rate"].item() == pytest.approx(0.5 - 0.01 * 3.0)
+    assert tensors["meta/attenuation"].item() == pytest.approx(0.25 - 0.1 * 4.0)

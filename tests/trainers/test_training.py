@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -317,6 +318,16 @@ def test_the_best_are_ranked_by_accuracy_then_by_age() -> None:
     position.iteration = 6
     assert not position.add_validation(0.7, 3, is_higher_better=True)
     assert position.validated == 6
+
+
+def test_what_is_no_number_is_the_worst() -> None:
+    position = Position()
+    kept = []
+    for iteration, figure in enumerate((nan, 0.5, nan, 0.1), start=1):
+        position.iteration = iteration
+        kept.append(position.add_validation(figure, 1, is_higher_better=True))
+    assert position.best == [(0.5, 2)]
+    assert kept == [True, True, False, False]
 
 
 def test_of_errors_the_smallest_are_the_best() -> None:

@@ -50,6 +50,9 @@ def joined(results: Sequence[TaskResult]) -> TaskResult:
 class Algorithm(ABC):
     """A meta-learning algorithm; it holds settings only."""
 
+    proximity = 0.0
+    """Half of it times the squared distance from the start is added to the support loss."""
+
     @abstractmethod
     def adapts(self, role: Role) -> bool:
         """Whether the inner loop changes parameters of this role."""
@@ -65,6 +68,11 @@ class Algorithm(ABC):
         """
         return {}
 
+    @property
+    def draws_noise(self) -> bool:
+        """Whether `noise` gives anything; by default it does not."""
+        return False
+
     def noise(self, infos: Sequence[ParamInfo], generator: torch.Generator) -> Params:
         """What is drawn at random for one task, on the CPU; nothing by default."""
         return {}
@@ -77,16 +85,15 @@ class Algorithm(ABC):
         """The weights that the network is passed with; by default those that adapt."""
         return params
 
-    def passes(self, how: Adaptation, params: Params, task: Task, proximity: float = 0.0) -> Passes:
-        """The passes of a task's sets; features are computed once where the body does not adapt.
-
-        `proximity` / 2 times the squared distance from the start is added to the support loss.
-        """
+    def passes(self, how: Adaptation, params: Params, task: Task) -> Passes:
+        """The passes of a task's sets; features are computed once where the body does not adapt."""
         infos = how.backbone.param_infos(self.adapts)
         is_body_fixed = not any(info.adapted for info in infos if info.role != "head")
         params = params | initial_head(how, self.effective(params), task)
         masks = self.gradient_masks(infos, params, task)
-        return Passes(how, infos, params, task, self.effective, is_body_fixed, masks, proximity)
+        return Passes(
+            how, infos, params, task, self.effective, is_body_fixed, masks, self.proximity
+        )
 
     def run(self, how: Adaptation, params: Params, meta: Params, task: Task) -> TaskResult:
         """Adapt to the task's support set in `how.steps` steps, then pass its query set.
@@ -131,3 +138,34 @@ class Algorithm(ABC):
     def run_batch(self, how: Adaptation, params: Params, meta: Params, tasks: Task) -> TaskResult:
         """`run` on every task of a batch at once; `how.batched` must be set."""
         return torch.func.vmap(lambda *task: self.run(how, params, meta, Task(*task)))(*tasks)
+
+
+def initial(
+    algorithm: Algorithm,
+    how: Adaptation,
+    generator: torch.Generator,
+    device: torch.device | str,
+) -> tuple[Params, Params]:
+    """Initial weights and meta-parameters; those that the outer loop trains require gradients.
+
+    Scale and offset of batch normalisation have a first axis of `how.steps` where `how.bn` is
+    per-step.
+    """
+    infos = how.backbone.param_infos(algorithm.adapts)
+    params = how.backbone.init(generator)
+    if how.bn == "per-step":
+        for info in infos:
+            if info.role == "norm":
+                params[info.name] = params[info.name].expand(how.steps, *info.shape).clone()
+    adapted = [info for info in infos if info.adapted]
+    meta = how.scheme.init(adapted, how.steps, generator)
+    params |= algorithm.init(infos, generator)
+    constant = {info.name for info in infos if not algorithm.trains(info)}
+    constant |= {info.name for info in infos if not how.scheme.trains(info)}
+    if how.head_init != "learned":
+        constant |= {info.name for info in infos if info.role == "head"}
+    trained = {
+        name: tensor.detach().to(device).requires_grad_(name not in constant)
+        for name, tensor in params.items()
+    }
+    return trained, {n: tensor.detach().to(device).requires_grad_() for n, tensor in meta.items()}

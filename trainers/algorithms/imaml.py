@@ -42,7 +42,7 @@ class IMAML(Algorithm):
         """As every algorithm's, on the regularised support loss, but for the outer loss."""
         constant = replace(how, training=False)
         with torch.no_grad():
-            passes = self.passes(constant, params, task, proximity=self.proximity)
+            passes = self.passes(constant, params, task)
             fast, result = self.adapt_and_pass(constant, passes, meta, task)
             if not how.training:
                 return result

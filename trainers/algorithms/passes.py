@@ -86,7 +86,7 @@ class Passes:
         self._running: Moments = []
         self._kept: dict[str, tuple[Tensor, Moments]] = {}
         if is_body_fixed:  # Now: what is first computed inside a function transform ends with it.
-            self._own_features("support", self._weights({}, 0), True)
+            self._own_features("support", self._weights({}, 0), False)
 
     def support(self, fast: Params, j: int) -> SupportPass:
         """The support set's pass of step `j` (from 0), with the fast weights `fast`."""
@@ -145,7 +145,8 @@ class Passes:
         if which in self._kept:
             return self._kept[which]
         moments: Moments = []
-        collect = moments if collects or self._is_body_fixed else None
+        wants_later = self._is_body_fixed and which == "support" and self._how.bn != "batch"
+        collect = moments if collects or wants_later else None
         features = self._how.backbone.features(weights, self._inputs(which), None, collect)
         if self._is_body_fixed:
             self._kept[which] = features, moments

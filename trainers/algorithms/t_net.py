@@ -51,6 +51,11 @@ class TNet(MAML):
                         )
         return params | transformed
 
+    @property
+    def draws_noise(self) -> bool:
+        """Where masked."""
+        return self.masked
+
     def noise(self, infos: Sequence[ParamInfo], generator: torch.Generator) -> Params:
         """A logistic draw `[out]` for each masked layer: the difference of two Gumbel draws."""
         if not self.masked:

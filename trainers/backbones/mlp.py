@@ -13,6 +13,8 @@ from trainers.backbones import layers
 from trainers.backbones.layers import Layer, WeightInit, tensors
 from trainers.types import Moments, ParamInfo, Params, Role
 
+LARGEST_WIDTH = 65_536
+
 
 @dataclass(frozen=True)
 class MLP:
@@ -86,6 +88,8 @@ class MLP:
 def parse_widths(text: str) -> tuple[int, ...]:
     """The widths that `40,40` means; raises UsageError for anything else."""
     parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError(f"mlp: hidden widths {text!r}, expected whole numbers as in '40,40'")
+    if not all(part.strip().isdecimal() and 0 < int(part) <= LARGEST_WIDTH for part in parts):
+        raise UsageError(
+            f"mlp: hidden widths {text!r}, expected numbers of 1 to {LARGEST_WIDTH} as in '40,40'"
+        )
     return tuple(int(part) for part in parts)

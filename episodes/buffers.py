@@ -37,8 +37,11 @@ class BufferPool:
             smaller = None
             for position, references in enumerate(_references(self._kept)):
                 if references == self._free:
-                    if self._kept[position].size >= size:
-                        return self._kept[position][:size].reshape(shape)
+                    kept = self._kept[position]
+                    if kept.size == size:
+                        return kept.reshape(shape)
+                    if kept.size > size:
+                        return kept[:size].reshape(shape)
                     smaller = position
             buffer = np.empty(size, np.uint8)
             if len(self._kept) < self._most:

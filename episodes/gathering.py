@@ -13,7 +13,7 @@ from episodes.sampling import EpisodeSpec, PlanBatch
 from episodes.store import Store
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Reading:
     """A batch of episodes but for its images, and how they are gathered into uint8 `shape`."""
 

@@ -138,9 +138,9 @@ class Stream:
     ) -> Iterator[EpisodeBatch]:
         """Batches of `size` episodes from `start` to before `stop` (default: without end).
 
-        `threads` threads read ahead, one batch each and one more; with 0 each batch is read when it
-        is asked for. The batches come in order and are the same for any number of threads. The last
-        batch may be smaller.
+        `threads` threads read ahead, one batch each and three more, and so does the caller where it
+        would only wait; with 0 each batch is read when it is asked for. The batches come in order
+        and are the same for any number of threads. The last batch may be smaller.
         """
         if size < 1 or threads < 0:
             raise UsageError(f"size {size}, threads {threads}; expected 1 or more, and 0 or more")

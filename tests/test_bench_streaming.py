@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import bench_streaming
@@ -9,16 +10,18 @@ import numpy as np
 import pytest
 import soak
 from click.testing import CliRunner
-from streaming_bench.limits import memcpy, take
+from streaming_bench import report
+from streaming_bench.limits import memcpy, memcpy_hot, take
 from streaming_bench.running import TOOLS
-from streaming_bench.task import Task, batch_size, images_in
+from streaming_bench.task import Feed, Task, batch_size, images_in
 
 import episodes
 
 TASK = Task("glyphs", way=5, shot=1, query=3)
+PUBLISHED = TOOLS.parent / "docs" / "results"
 IMAGE_SHAPE = (28, 28, 1)
 LIMITS = {"memcpy in C, 1 thread", "memcpy in C, 2 threads", "numpy.take, 1 thread"}
-ROWS = {"stream.batches, 1 thread", "stream.batches, 2 threads", "stream.loader, 1 thread"}
+ROWS = {"stream.batches, threads=0", "stream.batches, threads=1", "stream.loader, threads=1"}
 FIELDS = {
     *("name", "kind", "threads", "dtype", "first_delivery", "version", "eps", "median", "min"),
     *("max", "cpu_us", "others", "images_delivered", "first_episode_ms", "private_mb"),
@@ -73,7 +76,10 @@ def test_table_and_picture_are_made_again_from_the_json(
     folder, results = run
     told = CliRunner().invoke(
         bench_streaming.main,
-        ["--from", str(folder / "run.json"), "--table", str(tmp_path / "again.md")],
+        [
+            *("--from", str(folder / "run.json"), "--table", str(tmp_path / "again.md")),
+            *("--plot", str(tmp_path / "run.png")),
+        ],
     )
     assert told.exit_code == 0, told.output
     table = (tmp_path / "again.md").read_text()
@@ -82,11 +88,12 @@ def test_table_and_picture_are_made_again_from_the_json(
         name, _, threads = row["name"].partition(", ")
         assert f"{row['median']:,.0f} ({row['min']:,.0f}-{row['max']:,.0f})" in table
         assert name in table and threads in table
-    assert (folder / "run.png").read_bytes().startswith(b"\x89PNG")
+    for picture in (folder / "run.png", tmp_path / "run.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("limit", [memcpy, take])
-def test_limits_copy_the_rows_of_the_streams_episodes(limit: object) -> None:
+@pytest.mark.parametrize("limit", [memcpy, memcpy_hot, take])
+def test_limits_copy_the_rows_of_the_streams_episodes(limit: Callable[[Task, int], Feed]) -> None:
     stream = episodes.open("glyphs").stream("train", 5, 1, 3, seed=1)
     deliveries = limit(TASK, 1)()
     (copied,) = next(deliveries)
@@ -134,6 +141,12 @@ def test_growth_is_the_last_fifth_over_the_first() -> None:
     looks = [soak.Look(n, n, 10.0 + n, 0.0, 8 + (n == 2), 2) for n in range(10)]
     assert soak.grown(looks, "private_mb") == 8
     assert soak.grown(looks, "descriptors") == 0
+
+
+def test_the_published_table_is_that_of_the_published_run() -> None:
+    run = json.loads((PUBLISHED / "streaming.json").read_text())
+    assert report.table(run) in (PUBLISHED / "streaming.md").read_text()
+    assert (PUBLISHED / "streaming.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_tools_are_where_the_workers_look_for_them() -> None:

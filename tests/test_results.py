@@ -11,9 +11,11 @@ from trainers import cli, config
 from trainers.options import given_settings
 
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
+OTHER_TABLES = ("alpha_maml", "harmonic", "sinusoid", "streaming")
 RESULTS = [
     pytest.param(result, id=f"{path.stem}-{number}")
     for path in sorted(FOLDER.glob("*.json"))
+    if path.stem not in OTHER_TABLES
     for number, result in enumerate(json.loads(path.read_text(encoding="utf-8")))
 ]
 
@@ -25,7 +27,8 @@ def test_the_command_gives_the_recorded_settings(result: dict[str, Any]) -> None
     parsed = cli.run.make_context("run", arguments).params
     recorded = result["config"]
     completed = config.complete(given_settings(parsed), {"split": recorded["split"]})
-    assert completed.settings() == recorded
+    # What a later version added has its default, which is what the run was made with.
+    assert completed == config.complete(recorded, {})
 
 
 @pytest.mark.parametrize("result", RESULTS)

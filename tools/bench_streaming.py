@@ -98,7 +98,8 @@ def main(
         to_json.write_text(json.dumps(results, indent=1) + "\n")
     text = report.table(results)
     if to_table is not None:
-        to_table.write_text(f"# Streaming\n\n{text}\n")
+        picture = "" if to_plot is None else f"![Episodes per second]({to_plot.name})\n\n"
+        to_table.write_text(f"# Streaming\n\n{picture}{text}\n")
     if to_plot is not None:
         report.plot(results, to_plot)
     click.echo(text)

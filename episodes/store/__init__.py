@@ -295,7 +295,7 @@ def open(name_or_path: str | Path, *, home: Path | None = None, size: int | None
 
 
 def _open(name_or_path: str | Path, home: Path | None) -> Store:
-    from episodes import places, prepare
+    from episodes import places
 
     name = str(name_or_path)
     if isinstance(name_or_path, Path) or os.sep in name or name in (".", ".."):
@@ -305,6 +305,8 @@ def _open(name_or_path: str | Path, home: Path | None) -> Store:
         return Store(folder)
     if name in manifest.names():
         if manifest.load(name).generated:
+            from episodes import prepare
+
             return prepare.prepare(name, home=home)
         raise UsageError(f"{name} is not prepared: type `episodes prepare {name}`")
     prepared = places.prepared(home)

@@ -58,8 +58,8 @@ class Shard:
             raise self.file.damaged("an image id is not text") from None
 
 
-# Some rows of one shard: its array's `take`, their numbers there, and their place in a batch.
-Run = tuple[Callable[..., object], np.ndarray, slice]
+# Rows of one shard: its array's `take`, their numbers there, their first place and end in a batch.
+Run = tuple[Callable[..., object], np.ndarray, int, int]
 
 
 class Rows:
@@ -81,32 +81,31 @@ class Rows:
         return out
 
     def gathers(self, rows: np.ndarray, size: int) -> list[Callable[[np.ndarray], object]]:
-        """For each `size` of the int64 `rows` [n] in turn, what gathers them into an array."""
+        """For each `size` of the int64 `rows` [n] in turn, what gathers them into an array.
+
+        A run of rows of one shard is one copy, straight into its place; classes come in runs.
+        """
         if not len(rows):
             return [partial(_gather, (), ())]
         self._refuse_absent(rows)
         shards = np.searchsorted(self._starts, rows, side="right") - 1
         local_rows = rows - self._starts[shards]
-        changes = np.flatnonzero(shards[1:] != shards[:-1]) + 1
-        firsts = np.union1d(changes, np.arange(0, len(rows), size))
-        lasts = np.append(firsts[1:], len(rows))
-        places = firsts % size
+        begins = np.ones(len(rows), bool)
+        begins[1:] = shards[1:] != shards[:-1]
+        begins[::size] = True
+        firsts = np.flatnonzero(begins)
         of_runs = shards[firsts].tolist()
         for shard in set(of_runs):
             self._shards[shard].file.refuse_changed()
-        table = zip(
-            *(of_runs, firsts.tolist(), lasts.tolist(), places.tolist()),
-            (places + lasts - firsts).tolist(),
-            strict=True,
-        )
+        bounds = pairwise([*firsts.tolist(), len(rows)])
         runs = [
-            (self._takes[shard], local_rows[first:last], slice(place, end))
-            for shard, first, last, place, end in table
+            (self._takes[shard], local_rows[first:last], first % size, (last - 1) % size + 1)
+            for shard, (first, last) in zip(of_runs, bounds, strict=True)
         ]
-        batches = [*np.flatnonzero(places == 0).tolist(), len(runs)]
+        batches = pairwise([*np.flatnonzero(firsts % size == 0).tolist(), len(runs)])
         return [
             partial(_gather, {self._shards[shard].file for shard in of_runs[a:b]}, runs[a:b])
-            for a, b in pairwise(batches)
+            for a, b in batches
         ]
 
     def encoded(self, row: int) -> bytes:
@@ -139,8 +138,8 @@ class Rows:
 
 
 def _gather(files: Collection[MappedFile], runs: Sequence[Run], out: np.ndarray) -> None:
-    """Copy each run of rows straight into its place; classes come in runs."""
+    """Copy each run to its place in `out`; raises EpisodesError where a file was cut short."""
     for file in files:
         file.refuse_shorter()
-    for take, rows, place in runs:
-        take(rows, 0, out[place], "clip")  # "raise" would copy twice
+    for take, rows, first, last in runs:
+        take(rows, 0, out[first:last], "clip")  # "raise" copies twice

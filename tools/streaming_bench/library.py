@@ -10,7 +10,7 @@ from streaming_bench.task import Delivery, Feed, Task, batch_size
 
 
 def batches(task: Task, threads: int) -> Feed:
-    """`stream.batches(size, threads=threads)`; 0 threads read when asked."""
+    """`stream.batches(size, threads=threads)`: threads beside the caller's."""
     store, stream = opened(task)
     size = batch_size(task, store.image_shape)
     return lambda: map(arrays, stream.batches(size, threads=threads))

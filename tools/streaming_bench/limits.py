@@ -23,12 +23,13 @@ from streaming_bench.task import (
 
 PLANS = 2048
 PLANS_AT_ONCE = 512
+EPISODES_A_CALL = 8  # at least
 BUFFERS = 2  # of a batch: one that the reader holds, and one that is filled meanwhile
 COPY = """
 #include <stdint.h>
 #include <string.h>
 
-void copy(char *out, int64_t room, const char **rows, int64_t episodes, int64_t images,
+void copy(char *out, const char **rows, int64_t room, int64_t episodes, int64_t images,
           int64_t bytes) {
     for (int64_t episode = 0; episode < episodes; episode++)
         for (int64_t image = 0; image < images; image++)
@@ -60,7 +61,7 @@ def _memcpy(task: Task, threads: int, room: int) -> Feed:
     def work(job: int, keeping_the_maps: list[np.ndarray] = pixels) -> Delivery:
         out = buffer.array
         some = addresses[job]
-        copy(out.ctypes.data, room, some.ctypes.data, at_once, task.images, row_bytes)
+        copy(out.ctypes.data, some.ctypes.data, room, at_once, task.images, row_bytes)
         return (np.broadcast_to(out, (at_once // room, *out.shape)),)
 
     (copied,) = work(0)
@@ -149,6 +150,6 @@ def _compiled() -> "ctypes._NamedFuncPointer":
         if made.returncode:
             raise Skipped(f"cc: {made.stderr.strip()}")
         copy = ctypes.CDLL(str(library)).copy
-    copy.argtypes = [ctypes.c_void_p, ctypes.c_int64] * 2 + [ctypes.c_int64] * 2
+    copy.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int64] * 4
     copy.restype = None
     return copy

@@ -28,7 +28,8 @@ def as_json(results: Results, settings: Settings) -> dict[str, Any]:
     `cpu_us` is the row's own processor time for an episode, which other programs disturb less;
     `others` is how many cores they took meanwhile.
     `of_limit` is the median of a row's eps over the limit's in the same round; the limit is the
-    first row of that kind, with as many threads, that could be measured.
+    first row of that kind, with as many threads, that could be measured. `of_limit_cpu` is the
+    same by processor time.
     """
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -46,10 +47,12 @@ def _task(task: Task, measured: list[Measured], skipped: dict[str, str]) -> dict
         if limit is not None:
             shares = [a / b for a, b in zip(row["eps"], limit["eps"], strict=True)]
             row["limit"], row["of_limit"] = limit["name"], round(median(shares), 4)
+            row["of_limit_cpu"] = round(limit["cpu_us"] / row["cpu_us"], 4)
     store = episodes.open(task.store)
     return {
         **asdict(task),
         "digest": store.digest,
+        "shards": len(store.info.shards),
         "image_shape": store.image_shape,
         "images": task.images,
         "rows": rows,
@@ -134,20 +137,24 @@ def table(run: dict[str, Any]) -> str:
 def _task_table(task: dict[str, Any]) -> list[str]:
     ours = max((row["median"] for row in task["rows"] if row["kind"] == LIBRARY), default=None)
     lines = [
-        f"**{_title(task)}** ({task['images']} images an episode)",
+        f"**{_title(task)}** ({task['images']} images an episode, shards: {task['shards']})",
         "",
-        "| | episodes/s, median (min-max) | of the limit | times slower than the best of ours "
-        "| first episode, ms | private MB | type |",
-        "|---|---|---|---|---|---|---|",
+        "| | threads at work | episodes/s, median (min-max) | of the limit | by processor time "
+        "| times slower than the best of ours | first episode, ms | private MB | type |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in task["rows"]:
-        share = f"{row['of_limit']:.2f}" if "of_limit" in row and row["kind"] != PEER else ""
+        limited = "of_limit" in row and row["kind"] != PEER
+        share, by_cpu = (
+            f"{row[name]:.2f}" if limited else "" for name in ("of_limit", "of_limit_cpu")
+        )
         slower = f"{ours / row['median']:,.0f}" if ours and row["kind"] == PEER else ""
         first = "" if row["kind"] == LIMIT else f"{row['first_episode_ms']:,.0f}"
         memory = "" if row["private_mb"] is None else f"{row['private_mb']:,.0f}"
         lines.append(
-            f"| {_labelled(row)} | {row['median']:,.0f} ({row['min']:,.0f}-{row['max']:,.0f}) "
-            f"| {share} | {slower} | {first} | {memory} | {row['dtype']} |"
+            f"| {_labelled(row)} | {row['threads']} "
+            f"| {row['median']:,.0f} ({row['min']:,.0f}-{row['max']:,.0f}) "
+            f"| {share} | {by_cpu} | {slower} | {first} | {memory} | {row['dtype']} |"
         )
     lines += [f"\nNot measured: {name}: {reason}" for name, reason in task["skipped"].items()]
     return lines

@@ -13,6 +13,7 @@ LIMIT, LIBRARY, PEER = "limit", "library", "peer"
 class Row:
     """One way: `feed` is MODULE.FUNCTION of this package, `options` what it is called with.
 
+    `threads` is how many are at work, the caller among them; the limit with as many is its own.
     What `needs` a package runs under the peers' Python; `files` is the function of `peer_files`
     that writes what a peer reads.
     """
@@ -37,17 +38,11 @@ def rows_of(task: Task) -> list[Row]:
 def _threaded(
     name: str, kind: str, feed: str, threads: tuple[int, ...] = (1, 2), needs: str | None = None
 ) -> list[Row]:
-    return [
-        Row(
-            f"{name}, {number} thread{'s' * (number > 1)}",
-            kind,
-            feed,
-            number,
-            {"threads": number},
-            needs,
-        )
-        for number in threads
-    ]
+    def row(number: int) -> Row:
+        words = f"{number} thread{'s' * (number > 1)}"
+        return Row(f"{name}, {words}", kind, feed, number, {"threads": number}, needs)
+
+    return [row(number) for number in threads]
 
 
 def _copying() -> list[Row]:
@@ -72,7 +67,7 @@ def _library() -> list[Row]:
         *_ours("stream.batches", "library.batches", (0, 1)),
         *_ours("stream.loader", "library.loader", (0, 1)),
         *_ours("stream.iterate", "library.single", (0, 1)),
-        *_ours("stream[i]", "library.item", (0,)),
+        Row("stream[i]", LIBRARY, "library.item", 1, {"threads": 0}),
         *_ours("torch DataLoader", "library_torch.iterable", (0, 1)),
     ]
 

@@ -57,5 +57,19 @@ def test_public_names_of_episodes() -> None:
 
 
 def test_public_names_of_trainers() -> None:
-    assert trainers.__all__ == ["RunConfig"]
-    assert hasattr(trainers, "RunConfig")
+    assert trainers.__all__ == [
+        "ANIL",
+        "BOIL",
+        "IMAML",
+        "MAML",
+        "MetaLearner",
+        "ProtoNet",
+        "R2D2",
+        "Reptile",
+        "RunConfig",
+        "TNet",
+        "Task",
+        "adapt",
+        "rates",
+    ]
+    assert all(hasattr(trainers, name) for name in trainers.__all__)

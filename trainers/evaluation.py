@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trainers.algorithms import Adaptation, Algorithm, TaskResult
 from trainers.metrics import Metric
+from trainers.tasks.metrics import confidence_interval
 from trainers.types import Params, Task, each_task
 
 
@@ -37,14 +38,6 @@ class Evaluation:
     def interval(self) -> float:
         """Half the width of the 95 % interval of `mean`."""
         return confidence_interval(self.figures)
-
-
-def confidence_interval(figures: np.ndarray) -> float:
-    """Half the width of the 95 % interval of the mean: 1.96 * std / sqrt(T) over T episodes.
-
-    The standard deviation divides by T, as in the papers' code.
-    """
-    return float(1.96 * np.std(figures) / np.sqrt(len(figures)))
 
 
 def evaluate(

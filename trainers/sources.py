@@ -122,11 +122,11 @@ class FamilySource(Source):
 
     def stream(self, split: str, way: int | None, shot: int, query: int, seed: int) -> TaskStream:
         """The family's stream."""
-        return stream(self.name, split.rpartition(".")[2], shot, query, seed)
+        return stream(self.name, _part(split), shot, query, seed)
 
     def has(self, split: str) -> bool:
         """Each has tasks without end."""
-        return split.rpartition(".")[2] in SPLITS
+        return _part(split) in SPLITS
 
 
 class FileSource(Source):
@@ -147,11 +147,11 @@ class FileSource(Source):
 
     def stream(self, split: str, way: int | None, shot: int, query: int, seed: int) -> TaskStream:
         """The file's stream."""
-        return self._file.stream(split.rpartition(".")[2], shot, query, seed)
+        return self._file.stream(_part(split), shot, query, seed)
 
     def has(self, split: str) -> bool:
         """Whether a task of the file is in it."""
-        return split.rpartition(".")[2] in self._file.tasks
+        return _part(split) in self._file.tasks
 
 
 def open_source(dataset: str) -> Source:
@@ -164,3 +164,8 @@ def open_source(dataset: str) -> Source:
     if catalog.is_regression(dataset):
         return FileSource(Path(dataset))
     return StoreSource(dataset)
+
+
+def _part(split: str) -> str:
+    """PART of SCHEME.PART, for regression tasks have but one scheme."""
+    return split.rpartition(".")[2]

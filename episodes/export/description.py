@@ -1,6 +1,5 @@
 """episodes.json: what an export holds, where it is from, and how to read it."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -10,6 +9,7 @@ from typing import Any, get_origin
 from episodes.errors import EpisodesError, UsageError
 from episodes.sampling import EpisodeSpec
 from episodes.sampling.rng import PLAN_VERSION
+from episodes.sealed import read_sealed, sealed
 from episodes.store import Store
 from episodes.stream import Stream
 from episodes.version import installed_version
@@ -101,8 +101,7 @@ class ExportInfo:
     @property
     def as_json(self) -> dict[str, Any]:
         """The values as they stand in episodes.json."""
-        values = asdict(self)
-        return values | {"sha256": _sha256(values)}
+        return sealed(asdict(self))
 
 
 def stream_facts(stream: Stream) -> dict[str, Any]:
@@ -177,27 +176,12 @@ def read_info(folder: Path) -> ExportInfo:
     Raises EpisodesError where there is none, where it is damaged, and where its format is another.
     """
     path = folder / FILE_NAME
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EpisodesError(
-            f"{folder} is not an export: it has no {FILE_NAME} (`episodes export` makes one)"
-        ) from None
-    except OSError as error:
-        raise EpisodesError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise EpisodesError(f"{path} is damaged: fetch or export it again") from None
-    found = values.get("format") if isinstance(values, dict) else None
-    if found != FORMAT:
-        raise EpisodesError(
-            f"{folder} has the export format {found!r}; this version reads {FORMAT!r}"
-        )
-    if values.pop("sha256", None) != _sha256(values):
-        raise EpisodesError(f"{path} is damaged (its SHA-256 differs): fetch or export it again")
+    again = "fetch or export it again"
+    values = read_sealed(path, "export", FORMAT, again, absent=" (`episodes export` makes one)")
     try:
         return _parsed(values)
     except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise EpisodesError(f"{path} is damaged ({error}): fetch or export it again") from None
+        raise EpisodesError(f"{path} is damaged ({error}): {again}") from None
 
 
 def _parsed(values: dict[str, Any]) -> ExportInfo:
@@ -224,7 +208,3 @@ def _check_types(record: Any) -> None:
         value = getattr(record, each.name)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ValueError(f"{each.name} is {value!r}")
-
-
-def _sha256(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

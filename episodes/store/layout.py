@@ -1,6 +1,5 @@
 """store.json: the description of a store, which makes a directory of shards a dataset."""
 
-import hashlib
 import json
 import re
 import shlex
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from episodes.errors import EpisodesError
+from episodes.sealed import read_sealed, sealed
 from episodes.store.checking import (
     check_entries,
     check_identity,
@@ -212,8 +212,7 @@ def belongs_to_store(path: Path) -> bool:
 
 def write_info(folder: Path, info: StoreInfo) -> None:
     """Write `info` as store.json into `folder`, under a SHA-256 of its own."""
-    values = asdict(info)
-    values["sha256"] = _sha256(values)
+    values = sealed(asdict(info))
     (folder / FILE_NAME).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
@@ -223,26 +222,12 @@ def read_info(folder: Path) -> StoreInfo:
     Raises EpisodesError where there is none, where it is damaged, and where its format is another.
     """
     path = folder / FILE_NAME
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EpisodesError(f"{folder} is not a store: it has no {FILE_NAME}") from None
-    except OSError as error:
-        raise EpisodesError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise EpisodesError(f"{path} is damaged: {_again(folder)}") from None
-    found = values.get("format") if isinstance(values, dict) else None
-    if found != FORMAT:
-        raise EpisodesError(
-            f"{folder} has the store format {found!r}; this version reads {FORMAT!r}: "
-            f"{_again(folder)}"
-        )
-    if values.pop("sha256", None) != _sha256(values):
-        raise EpisodesError(f"{path} is damaged (its SHA-256 differs): {_again(folder)}")
+    again = _again(folder)
+    values = read_sealed(path, "store", FORMAT, again, other=f": {again}")
     try:
         return _parsed(values)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise EpisodesError(f"{path} is damaged ({error}): {_again(folder)}") from None
+        raise EpisodesError(f"{path} is damaged ({error}): {again}") from None
 
 
 def _parsed(values: dict[str, Any]) -> StoreInfo:
@@ -269,10 +254,6 @@ def _refuse_path(name: str) -> None:
     # store.json may come from elsewhere: what it names lies beside it, nowhere else.
     if Path(name).name != name or not belongs_to_store(Path(name)):
         raise ValueError(f"{name!r} is not a shard's name")
-
-
-def _sha256(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _again(folder: Path) -> str:

@@ -1,17 +1,15 @@
 """Conv4: the four-block convolutional network of the few-shot papers, as pure functions."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.errors import UsageError, unknown_name
 from trainers.backbones import layers
-from trainers.backbones.layers import BatchNorms, Layer, WeightInit, tensors
-from trainers.types import Moments, ParamInfo, Params, Role
+from trainers.backbones.layers import BatchNorms, Layer, Layered, WeightInit, tensors
+from trainers.types import Moments, Params
 
 BLOCKS = ("block1", "block2", "block3", "block4")
 TOTAL_POOLING = 2**4
@@ -19,7 +17,7 @@ Downsample = Literal["pool", "stride"]
 
 
 @dataclass(frozen=True)
-class Conv4:
+class Conv4(Layered):
     """Four blocks of 3x3 convolution, batch normalisation and ReLU, then a linear head.
 
     `downsample="pool"` ends each block with 2x2 max-pooling and flattens the last map (Vinyals et
@@ -69,14 +67,6 @@ class Conv4:
         side = self.image_size // TOTAL_POOLING
         return self.filters * side * side
 
-    def param_infos(self, adapts: Callable[[Role], bool]) -> list[ParamInfo]:
-        """One entry a parameter, in the order of `init`; `adapts` tells which roles adapt."""
-        return layers.param_infos(self._layers(), adapts)
-
-    def init(self, generator: torch.Generator) -> Params:
-        """Fresh float32 parameters on the generator's device, as `weight_init` says."""
-        return layers.draw_params(self._layers(), self.weight_init, generator)
-
     def features(
         self,
         params: Params,
@@ -101,11 +91,8 @@ class Conv4:
             maps = F.max_pool2d(maps, 2) if self.downsample == "pool" else maps
         return maps.mean((2, 3)) if self.downsample == "stride" else maps.flatten(1)
 
-    def logits(self, params: Params, features: Tensor) -> Tensor:
-        """Logits `[n, way]` of features `[n, feature_count]`."""
-        return F.linear(features, *tensors(params, "head"))
-
-    def _layers(self) -> list[Layer]:
+    def layers(self) -> list[Layer]:
+        """Convolution and normalisation of each block, and the head."""
         found = []
         channels = self.in_channels
         for block in BLOCKS:

@@ -1,5 +1,6 @@
 """What the backbones share: their tensors, initial weights, batch normalisation, and checks."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod, sqrt
 from typing import Literal, NamedTuple, get_args
@@ -71,6 +72,28 @@ def draw_params(
 def tensors(params: Params, name: str) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of the layer `name`, None where it has no bias."""
     return params[f"{name}.weight"], params.get(f"{name}.bias")
+
+
+class Layered(ABC):
+    """A backbone whose tensors are those of its layers, the last of which is the linear `head`."""
+
+    weight_init: WeightInit
+
+    @abstractmethod
+    def layers(self) -> list[Layer]:
+        """The layers, in the order of their tensors."""
+
+    def param_infos(self, adapts: Callable[[Role], bool]) -> list[ParamInfo]:
+        """One entry a parameter, in the order of `init`; `adapts` tells which roles adapt."""
+        return param_infos(self.layers(), adapts)
+
+    def init(self, generator: torch.Generator) -> Params:
+        """Fresh float32 parameters on the generator's device, as `weight_init` says."""
+        return draw_params(self.layers(), self.weight_init, generator)
+
+    def logits(self, params: Params, features: Tensor) -> Tensor:
+        """Outputs `[n, o]` of features `[n, feature_count]`."""
+        return F.linear(features, *tensors(params, "head"))
 
 
 class BatchNorms:

@@ -1,23 +1,21 @@
 """MLP: fully connected layers, for regression and for small images, as pure functions."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.errors import UsageError
 from trainers.backbones import layers
-from trainers.backbones.layers import Layer, WeightInit, tensors
-from trainers.types import Moments, ParamInfo, Params, Role
+from trainers.backbones.layers import Layer, Layered, WeightInit, tensors
+from trainers.types import Moments, Params
 
 LARGEST_WIDTH = 65_536
 
 
 @dataclass(frozen=True)
-class MLP:
+class MLP(Layered):
     """Fully connected layers of `hidden` widths with ReLU, then a linear head.
 
     The default is the network of the sinusoid tasks (Finn et al. 2017, section 5.1), started as
@@ -44,14 +42,6 @@ class MLP:
         """Features per input: the width of the last hidden layer."""
         return (self.inputs, *self.hidden)[-1]
 
-    def param_infos(self, adapts: Callable[[Role], bool]) -> list[ParamInfo]:
-        """One entry a parameter, in the order of `init`; `adapts` tells which roles adapt."""
-        return layers.param_infos(self._layers(), adapts)
-
-    def init(self, generator: torch.Generator) -> Params:
-        """Fresh float32 parameters on the generator's device, as `weight_init` says."""
-        return layers.draw_params(self._layers(), self.weight_init, generator)
-
     def features(
         self,
         params: Params,
@@ -69,15 +59,12 @@ class MLP:
                 f"mlp: inputs of {values.shape[1]} values given, expected {self.inputs}: "
                 f"use tasks of the shape that the backbone was built for"
             )
-        for layer in self._layers()[:-1]:
+        for layer in self.layers()[:-1]:
             values = F.relu(F.linear(values, *tensors(params, layer.name)))
         return values
 
-    def logits(self, params: Params, features: Tensor) -> Tensor:
-        """Outputs `[n, outputs]` of features `[n, feature_count]`."""
-        return F.linear(features, *tensors(params, "head"))
-
-    def _layers(self) -> list[Layer]:
+    def layers(self) -> list[Layer]:
+        """The hidden layers and the head."""
         hidden = [
             Layer(f"hidden{number}", "linear", (width, inputs))
             for number, (inputs, width) in enumerate(pairwise((self.inputs, *self.hidden)), 1)

@@ -1,15 +1,13 @@
 """ResNet12: four residual blocks, as ALFA's code has them, as pure functions."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.backbones import layers
-from trainers.backbones.layers import BatchNorms, Layer, WeightInit, tensors
-from trainers.types import Moments, ParamInfo, Params, Role
+from trainers.backbones.layers import BatchNorms, Layer, Layered, WeightInit, tensors
+from trainers.types import Moments, Params
 
 POOL_PADDINGS = {"block1": 0, "block2": 0, "block3": 1, "block4": None}
 """Block -> the padding of its pooling, None where it has none: 84 -> 42 -> 21 -> 11 -> 11."""
@@ -18,7 +16,7 @@ SMALLEST_IMAGE = 4
 
 
 @dataclass(frozen=True)
-class ResNet12:
+class ResNet12(Layered):
     """Four residual blocks, global average pooling, and a linear head (Baik et al. 2020, ALFA).
 
     A block is three 3x3 convolutions, each with batch normalisation and the first two with ReLU,
@@ -48,14 +46,6 @@ class ResNet12:
     def feature_count(self) -> int:
         """Features per image: the width of the last block."""
         return self._width(len(POOL_PADDINGS) - 1)
-
-    def param_infos(self, adapts: Callable[[Role], bool]) -> list[ParamInfo]:
-        """One entry a parameter, in the order of `init`; `adapts` tells which roles adapt."""
-        return layers.param_infos(self._layers(), adapts)
-
-    def init(self, generator: torch.Generator) -> Params:
-        """Fresh float32 parameters on the generator's device, as `weight_init` says."""
-        return layers.draw_params(self._layers(), self.weight_init, generator)
 
     def features(
         self,
@@ -90,14 +80,11 @@ class ResNet12:
                 maps = F.max_pool2d(maps, 2, padding=pool_padding)
         return maps.mean((2, 3))
 
-    def logits(self, params: Params, features: Tensor) -> Tensor:
-        """Logits `[n, way]` of features `[n, feature_count]`."""
-        return F.linear(features, *tensors(params, "head"))
-
     def _width(self, index: int) -> int:
         return self.filters * 2**index
 
-    def _layers(self) -> list[Layer]:
+    def layers(self) -> list[Layer]:
+        """Convolutions and normalisations of each block, and the head."""
         found = []
         inputs = self.in_channels
         for index, block in enumerate(POOL_PADDINGS):

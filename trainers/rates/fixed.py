@@ -1,12 +1,11 @@
 """One constant inner rate, as in MAML."""
 
 from dataclasses import dataclass
-from math import isfinite
 
 import torch
 
-from episodes.errors import UsageError
 from trainers.rates.base import InnerStep, RateScheme, State, Update, descend
+from trainers.rates.checks import at_least_zero
 from trainers.types import Params
 
 
@@ -23,8 +22,7 @@ class Fixed(RateScheme):
     lr: float = 0.01
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.lr) and self.lr >= 0):
-            raise UsageError(f"fixed rate: lr is {self.lr}, expected a finite number of at least 0")
+        at_least_zero("fixed", lr=self.lr)
 
     def step(self, meta: Params, at: InnerStep, state: State) -> Update:
         """The same rate at every step, those beyond the trained ones included."""

@@ -1,7 +1,6 @@
 """MLPLR: a personal inner rate for each task and step, from how far the task is from fitted."""
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Literal, get_args
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from episodes.errors import UsageError, unknown_name
 from trainers.rates.base import InnerStep, RateScheme, State, Update, descend
+from trainers.rates.checks import above_zero
 from trainers.types import Params
 
 Divergence = Literal["ce", "ce_mean_over_classes", "kl_smoothed", "kl_clamped", "p_no_log"]
@@ -46,12 +46,7 @@ class Personalized(RateScheme):
     def __post_init__(self) -> None:
         if self.divergence not in get_args(Divergence):
             raise unknown_name("divergence", self.divergence, get_args(Divergence))
-        for field in ("lr_min", "lr_max"):
-            value = getattr(self, field)
-            if not (isfinite(value) and value > 0):
-                raise UsageError(
-                    f"personalized rate: {field} is {value}, expected a finite number above 0"
-                )
+        above_zero("personalized", lr_min=self.lr_min, lr_max=self.lr_max)
         for field in ("smoothing", "clamp"):
             value = getattr(self, field)
             if not 0 < value < 1:

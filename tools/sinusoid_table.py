@@ -56,6 +56,8 @@ def outcome(cell: Cell, runs: Path) -> dict[str, Any]:
     return {
         "mse": found["test"]["mse"],
         "interval": found["test"]["interval"],
+        "median": found["test"]["median"],
+        "diverged": found["test"]["diverged"],
         "iteration": found["checkpoint"]["iteration"],
         "skipped": found["skipped"],
         "seconds": found["seconds"]["training"],

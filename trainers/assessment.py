@@ -14,7 +14,6 @@ from trainers.config import RunConfig, Settings
 from trainers.evaluation import Evaluation
 from trainers.files import write_whole
 from trainers.learner import Learner
-from trainers.metrics import ACCURACY
 from trainers.outer_state import Position, load_weights, read_position
 from trainers.progress import Progress
 from trainers.report import Figures, FixedEpisodes
@@ -135,7 +134,7 @@ def check_fits(
     path: Path, recorded: RunConfig, trained_on: Mapping[str, Any], source: Source, given: Settings
 ) -> None:
     """Raises UsageError unless the model of the run in `path` can take such tasks."""
-    if (recorded.way is None) != (source.metric is not ACCURACY):
+    if (recorded.way is None) != source.is_regression:
         kinds = {True: "regression tasks", False: "classes"}
         raise UsageError(
             f"{path} was trained on {kinds[recorded.way is None]}, {source.name} has "
@@ -147,7 +146,14 @@ def check_fits(
             f"--way {given['way']}: the head of {path} has {recorded.way} outputs, one a class: "
             f"leave --way out, or train a run with --way {given['way']}"
         )
-    if "image_size" not in trained_on:
+    if source.is_regression:
+        found = source.recorded()
+        for name in {"input_shape", "outputs"} & trained_on.keys():
+            if found[name] != trained_on[name]:
+                raise UsageError(
+                    f"{path} was trained on tasks of {name} {trained_on[name]}, {source.name} has "
+                    f"{name} {found[name]}: choose another --dataset"
+                )
         return
     size = trained_on["image_size"]
     shape = (trained_on["channels"], size, size)

@@ -286,6 +286,7 @@ SINE_PROTOCOL: Mapping[str, Value] = {
     "shot": 10,
     "query": 100,
     "train_query": 10,
+    "metric": "mse",
     "eval_steps": 5,
     "iterations": 60_000,
     "validate_every": 5_000,

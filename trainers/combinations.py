@@ -1,21 +1,32 @@
 """Combinations of settings that make no sense, each refused with its reason."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from episodes.errors import UsageError
 from trainers import catalog
+from trainers.settings import Value, flag
 
 if TYPE_CHECKING:
     from trainers.config import RunConfig
 
 OUTER_LOSS_OF_ITS_OWN = ("reptile", "imaml")
 HEAD_NOT_ADAPTED = ("boil", "protonet", "r2d2")
+READ_ONLY_WITH: dict[str, tuple[str, tuple[Value, ...]]] = {
+    "lr_low": ("start", ("uniform",)),
+    "lr_high": ("start", ("uniform",)),
+    "interval": ("skips", (True,)),
+    "skip_index": ("skips", (True,)),
+    "skip_start": ("skips", (True,)),
+    "relative": ("preconditioning", ("per_step", "shared")),
+}
+"""Setting -> another, and the values of that which give it a use."""
 
 
 def check(config: "RunConfig") -> None:
     """Raises UsageError where settings contradict each other."""
     algorithm, scheme = catalog.find("algo", config.algo), catalog.find("lr", config.lr)
     _check_problem(config)
+    _check_useless(config)
     _check_rates(config, algorithm, scheme)
     _check_outer_loss(config, algorithm)
     _check_batch_norm(config)
@@ -28,6 +39,9 @@ def _check_problem(config: "RunConfig") -> None:
         raise UsageError(f"--way {config.way} has no use in {config.dataset}: it has no classes")
     if not is_regression and config.way is None:
         raise UsageError(f"setting 'way' is missing: {config.dataset} has classes")
+    if is_regression == (config.metric == "accuracy"):
+        expected = "mse or r2" if is_regression else "accuracy"
+        raise UsageError(f"--metric {config.metric} has no use in {config.dataset}: use {expected}")
     if is_regression and config.own.get("divergence", "ce") != "ce":
         raise UsageError(
             f"--divergence {config.own['divergence']} needs classes, {config.dataset} is "
@@ -41,10 +55,36 @@ def _check_problem(config: "RunConfig") -> None:
         )
 
 
+def _check_useless(config: "RunConfig") -> None:
+    """Settings that others leave without a use must keep their defaults."""
+    for name, (other, values) in READ_ONLY_WITH.items():
+        found = config.own.get(other)
+        if found in (None, *values) or config.own[name] == _default(config, name):
+            continue
+        allowed = " or ".join(flag(other, value) for value in values)
+        raise UsageError(
+            f"{flag(name, config.own[name])} has no use beside {flag(other, cast(Value, found))}: "
+            f"only {allowed} reads it"
+        )
+
+
+def _default(config: "RunConfig", name: str) -> Value | None:
+    entries = (catalog.find(table, value) for table, value in _chosen(config))
+    return next((entry.settings[name] for entry in entries if name in entry.settings), None)
+
+
+def _chosen(config: "RunConfig") -> list[tuple[str, str]]:
+    settings = config.settings()
+    return [(table, str(settings[table])) for table in catalog.TABLES if table in settings]
+
+
 def _check_rates(config: "RunConfig", algorithm: catalog.Entry, scheme: catalog.Entry) -> None:
     low, high = config.own.get("lr_min"), config.own.get("lr_max")
     if low is not None and high is not None and float(low) > float(high):
         raise UsageError(f"--lr-min {low} is above --lr-max {high}")
+    start, end = (float(config.own.get(name, 0)) for name in ("inner_lr", "inner_lr_end"))
+    if end > start:
+        raise UsageError(f"--inner-lr-end {end} is above --inner-lr {start}")
     has_inner_loop = algorithm.rates != ("none",)
     if algorithm.rates and scheme.name not in algorithm.rates:
         allowed = ", ".join(algorithm.rates)
@@ -69,6 +109,13 @@ def _check_outer_loss(config: "RunConfig", algorithm: catalog.Entry) -> None:
     is_multi_step = config.multi_step or config.multi_step_epochs > 0
     if config.multi_step and config.multi_step_epochs:
         raise UsageError("--multi-step is for the whole run: add --multi-step-epochs 0")
+    if config.random_shots and config.train_shot == 1:
+        raise UsageError("--random-shots draws from 1 to --train-shot 1: give a larger one")
+    if config.compile and config.multi_step_epochs:
+        raise UsageError(
+            "--compile would compile anew in each of --multi-step-epochs "
+            f"{config.multi_step_epochs}: leave one of them out, or use --multi-step"
+        )
     if config.first_order and config.first_order_epochs:
         raise UsageError("--first-order is for the whole run: add --first-order-epochs 0")
     if config.algo == "fomaml" and not config.first_order:

@@ -23,6 +23,7 @@ DEFAULTS: Settings = {
     "way": 5,
     "shot": 1,
     "query": 15,
+    "random_shots": False,
     "steps": 5,
     "eval_steps": 10,
     "outer": "adam",
@@ -34,6 +35,7 @@ DEFAULTS: Settings = {
     "validate_every": 500,
     "val_episodes": 600,
     "episodes": 600,
+    "metric": "accuracy",
     "keep_top": 10,
     "skip_diverged": 0,
     "first_order": False,
@@ -78,6 +80,7 @@ class RunConfig:
     train_way: int | None
     train_shot: int
     train_query: int
+    random_shots: bool
     steps: int
     eval_steps: int
     outer: str
@@ -89,6 +92,7 @@ class RunConfig:
     validate_every: int
     val_episodes: int
     episodes: int
+    metric: str
     keep_top: int
     skip_diverged: int
     first_order: bool
@@ -177,7 +181,10 @@ def overridden(recorded: Settings, given: Settings) -> Settings:
         if follower not in given and recorded.get(follower) == recorded.get(name):
             settings.pop(follower, None)
     if "dataset" in given and given["dataset"] != recorded.get("dataset"):
-        for name in {"split", "way", "train_way"} - set(given):
+        gone = {"split", "way", "train_way"}
+        if len({catalog.is_regression(str(s.get("dataset"))) for s in (recorded, given)}) == 2:
+            gone.add("metric")
+        for name in gone - set(given):
             settings.pop(name, None)
     for table in catalog.TABLES:
         if table in recorded and table in settings and recorded[table] != settings[table]:

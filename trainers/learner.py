@@ -14,7 +14,7 @@ from trainers.algorithms import Adaptation, Algorithm
 from trainers.algorithms.base import initial
 from trainers.config import RunConfig
 from trainers.evaluation import Evaluation, evaluate
-from trainers.metrics import Metric
+from trainers.metrics import METRICS, Metric
 from trainers.sources import Source, TaskStream
 from trainers.tasks import RegressionBatch
 from trainers.types import BatchNormMode, Params, Task, tasks_from_batch
@@ -96,7 +96,7 @@ def build(config: RunConfig, source: Source, evaluated: RunConfig | None = None)
     training = Adaptation(
         backbone=backbone,
         scheme=rates.Attenuated(scheme) if config.l2f else scheme,
-        loss=source.metric.loss,
+        loss=METRICS[config.metric].loss,
         way=source.outputs(config.train_way),
         steps=config.steps,
         bn=cast(BatchNormMode, config.bn),
@@ -118,7 +118,7 @@ def build(config: RunConfig, source: Source, evaluated: RunConfig | None = None)
             batched=_is_batched(evaluated, infos),
             training=False,
         ),
-        source.metric,
+        METRICS[config.metric],
         evaluated.device,
         _compiled(algorithm) if config.compile else None,
     )

@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainers.tasks.metrics import r_squared
 from trainers.types import Loss
+
+LONGEST_WRITTEN_OUT = 1e6
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -17,6 +21,12 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
     """The mean squared error of predictions `[..., n, o]` from values of the same shape."""
     return (outputs - targets).cpu().double().square().mean((-2, -1))
+
+
+def r2(outputs: Tensor, targets: Tensor) -> Tensor:
+    """`tasks.metrics.r_squared` of predictions `[..., n, o]` and values of the same shape."""
+    predicted, wanted = (tensor.detach().cpu().numpy() for tensor in (outputs, targets))
+    return torch.as_tensor(r_squared(predicted, wanted))
 
 
 @dataclass(frozen=True)
@@ -37,12 +47,15 @@ class Metric:
 
     def text(self, mean: float, interval: float | None = None) -> str:
         """`56.20 ± 0.61 %`."""
-        figure = f"{self.scale * mean:.{self.digits}f}"
-        if interval is not None:
-            figure += f" ± {self.scale * interval:.{self.digits}f}"
-        return f"{figure} {self.unit}".rstrip()
+        numbers = [mean] if interval is None else [mean, interval]
+        return f"{' ± '.join(map(self._number, numbers))} {self.unit}".rstrip()
+
+    def _number(self, figure: float) -> str:
+        is_large = abs(figure) >= LONGEST_WRITTEN_OUT
+        return f"{self.scale * figure:.{self.digits}{'e' if is_large else 'f'}}"
 
 
 ACCURACY = Metric("accuracy", accuracy, F.cross_entropy, True, scale=100, digits=2, unit="%")
 MSE = Metric("mse", mse, F.mse_loss, False)
-METRICS = {metric.name: metric for metric in (ACCURACY, MSE)}
+R2 = Metric("r2", r2, F.mse_loss, True)
+METRICS = {metric.name: metric for metric in (ACCURACY, MSE, R2)}

@@ -9,7 +9,7 @@ from episodes.errors import unknown_name
 from trainers import catalog
 from trainers.config import DEFAULTS, Settings
 from trainers.presets import PRESETS
-from trainers.settings import SETTINGS, dashed, flag
+from trainers.settings import SETTINGS, Value, dashed, flag
 
 Command = Callable[..., Any]
 
@@ -111,10 +111,13 @@ def _default_text(name: str) -> str:
     if said := SETTINGS[name].default:
         return said
     entries = [entry for table in catalog.TABLES.values() for entry in table.values()]
-    values = {entry.settings[name]: entry.name for entry in entries if name in entry.settings}
-    if name in DEFAULTS:
-        values = {DEFAULTS[name]: ""}
-    texts = [flag(name, value) if isinstance(value, bool) else str(value) for value in values]
-    if len(texts) > 1:
-        texts = [f"{text} for {entry}" for text, entry in zip(texts, values.values(), strict=True)]
-    return ("the dataset's own, else " if name in DATASETS_OWN else "") + ", ".join(texts)
+    owners: dict[Value, list[str]] = {DEFAULTS[name]: []} if name in DEFAULTS else {}
+    for entry in entries if name not in DEFAULTS else ():
+        if name in entry.settings:
+            owners.setdefault(entry.settings[name], []).append(entry.name)
+    texts = [
+        (flag(name, value) if isinstance(value, bool) else str(value))
+        + (f" for {' and '.join(names)}" if len(owners) > 1 else "")
+        for value, names in owners.items()
+    ]
+    return ("the dataset's own, else " if name in DATASETS_OWN else "") + "; ".join(texts)

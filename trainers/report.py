@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.evaluation import Evaluation
-from trainers.metrics import METRICS, Metric
+from trainers.metrics import METRICS, R2, Metric
+from trainers.tasks.metrics import GOOD_R_SQUARED, drug_activity
 
 if TYPE_CHECKING:
     from trainers.sources import Source, TaskStream
@@ -46,14 +47,23 @@ class FixedEpisodes:
 
 
 def metric_figures(metric: Metric, evaluation: Evaluation) -> Figures:
-    """The metric's mean and half the width of its 95 % interval (accuracy in 0..1); and the
-    episodes whose query loss is not finite, which count with the figure that they have."""
-    return {
+    """The metric's mean, half the width of its 95 % interval, and median (accuracy in 0..1); and
+    the episodes whose query loss is not finite, which count with the figure that they have.
+
+    A few tasks that nearly diverge can carry the mean of an error; they do not move the median. Of
+    the squared correlation also the share and the number of tasks above 0.3.
+    """
+    found = {
         "metric": metric.name,
         metric.name: evaluation.mean,
         "interval": evaluation.interval,
+        "median": float(np.median(evaluation.figures)),
         "diverged": int(np.count_nonzero(~np.isfinite(evaluation.losses))),
     }
+    if metric is R2:
+        of_drugs = drug_activity(evaluation.figures)
+        found |= {"share_above": of_drugs.share_above, "count_above": of_drugs.count_above}
+    return found
 
 
 def test_rates(evaluation: Evaluation, branches: BranchNames) -> Figures:
@@ -136,6 +146,8 @@ def final_line(test: Figures, bn: str, place: object, notes: Sequence[str] = ())
     """`test accuracy 81.23 ± 0.61 % over 600 episodes of glyphs alphabets.test (...) -> PLACE`."""
     metric = METRICS[test["metric"]]
     way = "" if test["way"] is None else f"{test['way']}-way "
+    if metric is R2:
+        notes = (f"{test['count_above']} above {GOOD_R_SQUARED}", *notes)
     said = "; ".join((f"{way}{test['shot']}-shot, bn {bn}", *notes))
     return (
         f"test {metric.name} {metric.text(test[metric.name], test['interval'])} "

@@ -96,6 +96,9 @@ SETTINGS: dict[str, Setting] = {
     "train_query": _number(
         "Query images a class in training.", 1, LARGEST_COUNT, "as --query; in regression 10"
     ),
+    "random_shots": _switch(
+        "Draw the shot of each training meta-batch, from 1 to --train-shot.", "--fixed-shots"
+    ),
     "steps": _number("Inner steps in training.", 0, 10_000),
     "eval_steps": _number("Inner steps in validation and test.", 0, 10_000),
     "outer": _choice("The outer loop's optimiser.", "adam", "sgd"),
@@ -108,6 +111,12 @@ SETTINGS: dict[str, Setting] = {
     "validate_every": _number("Iterations between validations."),
     "val_episodes": _number("Episodes a validation."),
     "episodes": _number("Test episodes."),
+    "metric": _choice(
+        "What runs are judged by: r2, the squared correlation, as with drug activities.",
+        "accuracy",
+        "mse",
+        "r2",
+    ),
     "keep_top": _number("How many checkpoints to keep, the best by validation."),
     "skip_diverged": _number(
         "Leave out so many outer steps that are not finite, before the run gives up.", 0

@@ -10,7 +10,6 @@ import episodes
 from episodes import EpisodeBatch
 from trainers import catalog, marks
 from trainers.config import Settings
-from trainers.metrics import ACCURACY, MSE, Metric
 from trainers.tasks import FAMILIES, RegressionBatch, TaskFile, stream
 from trainers.tasks.stream import SPLITS
 
@@ -37,7 +36,7 @@ class TaskStream(Protocol):
 
 
 class Source(ABC):
-    """Tasks by split, of one shape and one measure.
+    """Tasks by split, of one shape.
 
     `name` and `digest` identify what they are made from; `input_shape` is (channels, height, width)
     or (d,); `dataset` is what to open it by again.
@@ -47,7 +46,7 @@ class Source(ABC):
     name: str
     digest: str
     input_shape: tuple[int, ...]
-    metric: Metric
+    is_regression: bool = True
     default_scheme: str = REGRESSION_SCHEME
     training_defaults: Mapping[str, Any] = {}
     marks: tuple[str, ...] = ()
@@ -65,14 +64,18 @@ class Source(ABC):
         """Whether the split, SCHEME.PART, has tasks at all."""
 
     def recorded(self) -> Settings:
-        """What config.toml says of it."""
-        return {"name": self.name, "digest": self.digest}
+        """What config.toml says of it, for `assessment.check_fits`."""
+        found: Settings = {"name": self.name, "digest": self.digest}
+        if self.is_regression:
+            shape = "x".join(map(str, self.input_shape))
+            found |= {"input_shape": shape, "outputs": self.outputs(None)}
+        return found
 
 
 class StoreSource(Source):
     """Classification episodes of a store."""
 
-    metric = ACCURACY
+    is_regression = False
 
     def __init__(self, dataset: str) -> None:
         store = episodes.open(dataset)
@@ -109,8 +112,6 @@ class StoreSource(Source):
 class FamilySource(Source):
     """Regression tasks of a family of functions."""
 
-    metric = MSE
-
     def __init__(self, name: str) -> None:
         self.dataset = self.name = name
         self.digest = hashlib.sha256(FAMILIES[name].canonical().encode()).hexdigest()
@@ -131,8 +132,6 @@ class FamilySource(Source):
 
 class FileSource(Source):
     """Regression tasks of a user's file."""
-
-    metric = MSE
 
     def __init__(self, path: Path) -> None:
         self._file = TaskFile(path)

@@ -1,6 +1,10 @@
 """The tasks of a run: one stream for training, one for validation, one for the test."""
 
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any, cast
 
 from trainers.config import RunConfig
 from trainers.sources import Source, TaskStream
@@ -18,6 +22,37 @@ class Streams:
     test: TaskStream
 
 
+class RandomShots:
+    """Streams of 1, 2, ... shots, of which each batch takes one: uniformly, by the seed and the
+    batch's first index.
+
+    All tasks of a batch have one shot, so a run must always ask for the same batches.
+    """
+
+    def __init__(self, by_shot: Sequence[TaskStream]) -> None:
+        self.split, self.seed = by_shot[0].split, by_shot[0].seed
+        self._by_shot = by_shot
+
+    def shot(self, start: int) -> int:
+        """The shot of the batch that starts at this index."""
+        digest = hashlib.sha256(f"shot/1 {self.seed} {start}".encode()).digest()
+        return 1 + int.from_bytes(digest[:8], "little") % len(self._by_shot)
+
+    def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[Any]:
+        """As a stream's."""
+        while stop is None or start < stop:
+            end = start + size if stop is None else min(start + size, stop)
+            batches = self._by_shot[self.shot(start) - 1].batches(size, start, end)
+            with closing(cast(Any, iter(cast(Iterable[Any], batches)))) as only:
+                yield next(only)
+            start = end
+
+    def fingerprint(self, count: int) -> str:
+        """The hash of the streams' fingerprints."""
+        told = " ".join(stream.fingerprint(count) for stream in self._by_shot)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+
 def open_streams(source: Source, config: RunConfig) -> Streams:
     """The streams of a run; raises UsageError where a split cannot give such tasks."""
 
@@ -25,12 +60,12 @@ def open_streams(source: Source, config: RunConfig) -> Streams:
         split = f"{config.split}.{part}"
         return source.stream(split, config.way, config.shot, config.query, config.episode_seed)
 
-    training = source.stream(
-        f"{config.split}.train",
-        config.train_way,
-        config.train_shot,
-        config.train_query,
-        config.seed,
-    )
+    def training(shot: int) -> TaskStream:
+        shape = (config.train_way, shot, config.train_query)
+        return source.stream(f"{config.split}.train", *shape, config.seed)
+
+    trained = training(config.train_shot)
+    if config.random_shots:
+        trained = RandomShots([training(shot) for shot in range(1, config.train_shot + 1)])
     validates = source.has(f"{config.split}.val")
-    return Streams(training, fixed("val") if validates else None, fixed("test"))
+    return Streams(trained, fixed("val") if validates else None, fixed("test"))

@@ -19,6 +19,8 @@ def refused(settings: Settings, message: str) -> None:
     ("settings", "message"),
     [
         ({"dataset": "sinusoid", "way": 5}, "--way 5 has no use in sinusoid: it has no classes"),
+        ({"dataset": "sinusoid", "metric": "accuracy"}, "accuracy has no use.*: use mse or r2"),
+        ({"metric": "r2"}, "--metric r2 has no use in glyphs: use accuracy"),
         ({"dataset": "sinusoid", "algo": "protonet"}, "protonet classifies.*: use maml"),
         ({"dataset": "sinusoid", "head_init": "prototypes"}, "needs classes.*: use learned"),
         (
@@ -34,6 +36,22 @@ def test_regression_has_no_classes(settings: Settings, message: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        (
+            {"lr": "cosine", "inner_lr_end": 0.2},
+            "--inner-lr-end 0.2 is above --inner-lr 0.01",
+        ),
+        (
+            {"lr": "meta-sgd", "lr_low": 0.01},
+            "--lr-low 0.01 has no use beside --start constant: only --start uniform reads it",
+        ),
+        (
+            {"lr": "pamela", "skips": False, "interval": 3},
+            "--interval 3 has no use beside --no-skips: only --skips reads it",
+        ),
+        (
+            {"lr": "pamela", "preconditioning": "none", "relative": True},
+            "--relative has no use beside --preconditioning none: only .*per_step or .*shared",
+        ),
         ({"lr_min": 0.2}, "--lr-min 0.2 is above --lr-max 0.1"),
         ({"algo": "reptile", "lr": "lslr"}, "--lr lslr has no use in reptile.*: use fixed, linear"),
         ({"algo": "imaml", "lr": "alfa"}, "--lr alfa has no use in imaml: it learns by a gradient"),
@@ -52,6 +70,11 @@ def test_rates_and_steps(settings: Settings, message: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"random_shots": True}, "--random-shots draws from 1 to --train-shot 1: give a larger"),
+        (
+            {"compile": True, "multi_step_epochs": 2},
+            "--compile would compile anew in each of --multi-step-epochs 2: leave one",
+        ),
         ({"multi_step": True, "multi_step_epochs": 2}, "add --multi-step-epochs 0"),
         ({"first_order": True, "first_order_epochs": 2}, "add --first-order-epochs 0"),
         ({"algo": "fomaml", "first_order": False}, "fomaml is first order; use --algo maml"),

@@ -189,7 +189,11 @@ def test_squared_error_by_hand():
 
 @pytest.mark.parametrize(
     ("metric", "figures", "text"),
-    [(ACCURACY, (0.56201, 0.00612), "56.20 ± 0.61 %"), (MSE, (0.12345, 0.001), "0.1235 ± 0.0010")],
+    [
+        (ACCURACY, (0.56201, 0.00612), "56.20 ± 0.61 %"),
+        (MSE, (0.12345, 0.001), "0.1235 ± 0.0010"),
+        (MSE, (2.5e20, 1.25e20), "2.5000e+20 ± 1.2500e+20"),
+    ],
 )
 def test_figures_are_printed_as_in_papers(metric, figures, text):
     assert metric.text(*figures) == text

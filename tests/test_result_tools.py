@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import alpha_maml_grid
+import harmonic_table
 import numpy as np
 import pytest
 import sinusoid_table
 from run_cells import Cell, end_of_log, run_cells
 
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
 TINY = ("--dataset", "sinusoid", "--iterations", "2", "--val-episodes", "2", "--episodes", "2")
 
 
@@ -48,11 +50,35 @@ def test_the_picture_of_a_grid_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_cell_of_the_table_shows_mean_and_spread() -> None:
-    row = {"seeds": {1: {"mse": 0.5}, 2: {"mse": 0.7}, 3: {"unfinished": ""}}}
-    assert sinusoid_table.text(row) == "0.600 (0.500 to 0.700)"
-    assert sinusoid_table.text({"seeds": {1: {"mse": 0.5}}}) == "0.500"
-    assert sinusoid_table.text({"seeds": {1: {"unfinished": ""}}}) == "-"
+SEEDS = {
+    1: {"mse": 0.5, "interval": 0.1, "median": 0.2, "diverged": 0},
+    2: {"mse": 2e20, "interval": 3e20, "median": 0.3, "diverged": 2},
+    3: {"unfinished": ""},
+}
+
+
+def test_a_cell_of_the_table_shows_means_and_seeds() -> None:
+    assert sinusoid_table.mean_text({"seeds": SEEDS}) == "1e+20 ± 2e+20 (0.500 to 2e+20)"
+    assert sinusoid_table.mean_text({"seeds": {1: SEEDS[1]}}) == "0.500 ± 0.100"
+    assert sinusoid_table.mean_text({"seeds": {3: SEEDS[3]}}) == "-"
+    assert sinusoid_table.median_text({"seeds": SEEDS}) == "0.250, 2 diverged"
+    assert sinusoid_table.median_text({"seeds": {3: SEEDS[3]}}) == "-"
+
+
+@pytest.mark.parametrize("name", ["sinusoid", "harmonic"])
+def test_the_pages_hold_the_tables_of_their_figures(name: str) -> None:
+    rows = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    tables = (
+        [harmonic_table.markdown(rows)]
+        if name == "harmonic"
+        else [
+            sinusoid_table.markdown(rows, text)
+            for text in (sinusoid_table.mean_text, sinusoid_table.median_text)
+        ]
+    )
+    page = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
+    assert all(table in page for table in tables)
+    assert all(found.keys() >= {"mse"} for row in rows for found in row["seeds"].values())
 
 
 def test_every_cell_has_a_name_of_its_own() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 from run_cells import Cell, run_cells
-from sinusoid_table import outcome, text
+from sinusoid_table import mean_text, median_text, outcome
 
 from trainers import catalog
 
@@ -32,6 +32,13 @@ def cell(scheme: str, seed: int, iterations: int) -> Cell:
             *("--compile", "--threads", "1"),
         ),
     )
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """A table with a row a scheme."""
+    lines = ["| scheme | mean squared error | median over tasks |", "|---|---|---|"]
+    lines += [f"| {row['scheme']} | {mean_text(row)} | {median_text(row)} |" for row in rows]
+    return "\n".join(lines)
 
 
 @click.command()
@@ -59,7 +66,7 @@ def main(runs: Path, iterations: int, seeds: int, jobs: int, only_report: bool) 
         for scheme in schemes
     ]
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    click.echo("\n".join(f"| {row['scheme']} | {text(row)} |" for row in rows))
+    click.echo(markdown(rows))
 
 
 if __name__ == "__main__":

@@ -10,21 +10,23 @@ import click
 import numpy as np
 
 
-def layer_rates(run: Path) -> tuple[list[str], np.ndarray]:
-    """Layers and their weights' mean test rates `[layers, steps]`; one line where one rate serves
-    all."""
+def layer_rates(run: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Layers, and the means and standard deviations over test episodes of their weights' rates,
+    `[layers, steps]`; one line where one rate serves all."""
     from trainers import learner
     from trainers.run import read_config
     from trainers.run_directory import find
     from trainers.sources import open_source
 
     config, _ = read_config(find(run))
-    rates = np.array(json.loads((run / "results.json").read_text())["rates"]["test"]["mean"])
-    if rates.ndim == 1:
-        return ["all"], rates[np.newaxis]
+    rates = json.loads((run / "results.json").read_text())["rates"]["test"]
+    means, deviations = np.array(rates["mean"]), np.array(rates["std"])
+    if means.ndim == 1:
+        return ["all"], means[np.newaxis], deviations[np.newaxis]
     names = learner.build(config, open_source(config.dataset)).adapted_names()
     chosen = [i for i, name in enumerate(names) if name.endswith("weight") and ".norm" not in name]
-    return [names[i].removesuffix(".weight") for i in chosen], rates[:, chosen].T
+    layers = [names[i].removesuffix(".weight") for i in chosen]
+    return layers, means[:, chosen].T, deviations[:, chosen].T
 
 
 @click.command()
@@ -39,17 +41,18 @@ def main(picture: Path, runs: tuple[Path, ...]) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(runs), squeeze=False)[0]
     for panel, run in zip(panels, runs, strict=True):
-        layers, rates = layer_rates(run)
-        steps = np.arange(1, rates.shape[1] + 1)
-        for layer, values in zip(layers, rates, strict=True):
-            panel.plot(steps, values, marker="o", markersize=3, label=layer)
+        layers, means, deviations = layer_rates(run)
+        steps = np.arange(1, means.shape[1] + 1)
+        for layer, mean, deviation in zip(layers, means, deviations, strict=True):
+            panel.plot(steps, mean, marker="o", markersize=3, label=layer)
+            panel.fill_between(steps, mean - deviation, mean + deviation, alpha=0.15)
         panel.axhline(0, color="black", linewidth=0.5)
         panel.set_title(run.name)
         panel.set_xticks(steps)
         panel.set_xlabel("inner step")
         panel.legend(fontsize=7, frameon=False)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("inner rate, mean over test episodes")
+    panels[0].set_ylabel("inner rate: mean and deviation over test episodes")
     figure.savefig(picture, dpi=150)
 
 

@@ -3,10 +3,11 @@
     python tools/sinusoid_table.py runs/sinusoid --jobs 2
 
 Each cell is a `trainers run` in a directory of its own: what is finished is kept, what was
-interrupted goes on. Writes docs/results/sinusoid.json and prints the table.
+interrupted goes on. Writes docs/results/sinusoid.json and prints the tables.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,12 @@ SCHEMES = {
     "personalized": ("--lr", "personalized"),
 }
 PAPER = {
-    ("2x40", "MAML"): (1.24, 0.75, 0.49),
-    ("2x40", "ALFA + MAML"): (0.92, 0.62, 0.34),
-    ("3x80", "MAML"): (0.84, 0.56, 0.33),
-    ("3x80", "ALFA + MAML"): (0.70, 0.51, 0.25),
+    ("2x40", "MAML"): ((1.24, 0.21), (0.75, 0.15), (0.49, 0.11)),
+    ("2x40", "ALFA + MAML"): ((0.92, 0.19), (0.62, 0.16), (0.34, 0.07)),
+    ("3x80", "MAML"): ((0.84, 0.14), (0.56, 0.09), (0.33, 0.06)),
+    ("3x80", "ALFA + MAML"): ((0.70, 0.15), (0.51, 0.10), (0.25, 0.06)),
 }
-"""Mean squared errors at 5, 10 and 20 shots (Baik et al. 2020, table 8)."""
+"""Mean squared errors at 5, 10 and 20 shots, and intervals (Baik et al. 2020, table 8)."""
 
 
 def cell(network: str, shot: int, scheme: str, seed: int, iterations: int) -> Cell:
@@ -65,27 +66,41 @@ def outcome(cell: Cell, runs: Path) -> dict[str, Any]:
     }
 
 
-def text(row: dict[str, Any]) -> str:
-    """A row's figures as the table prints them: the seeds' mean, and from which to which."""
-    done = [found["mse"] for found in row["seeds"].values() if "mse" in found]
+def mean_text(row: dict[str, Any]) -> str:
+    """A row's error: the mean of its seeds with that of their intervals, and the seeds' range."""
+    done = [found for found in row["seeds"].values() if "mse" in found]
     if not done:
         return "-"
-    spread = f" ({min(done):.3f} to {max(done):.3f})" if len(done) > 1 else ""
-    return f"{np.mean(done):.3f}{spread}"
+    errors = [found["mse"] for found in done]
+    text = " ± ".join(map(number, (np.mean(errors), np.mean([f["interval"] for f in done]))))
+    return f"{text} ({number(min(errors))} to {number(max(errors))})" if len(done) > 1 else text
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """The table, a row a network and scheme."""
-    lines = [
-        "| network | scheme | 5 shots | 10 shots | 20 shots | paper |",
-        "|---|---|---|---|---|---|",
-    ]
+def median_text(row: dict[str, Any]) -> str:
+    """The seeds' mean of the median over tasks, and how many tasks of all seeds diverged."""
+    done = [found for found in row["seeds"].values() if "mse" in found]
+    if not done:
+        return "-"
+    diverged = sum(found["diverged"] for found in done)
+    text = number(np.mean([found["median"] for found in done]))
+    return f"{text}, {diverged} diverged" if diverged else text
+
+
+def number(figure: float) -> str:
+    """Three decimals, where they mean something."""
+    return f"{figure:.3f}" if figure < 100 else f"{figure:.0e}"
+
+
+def markdown(rows: list[dict[str, Any]], text: Callable[[dict[str, Any]], str]) -> str:
+    """A table with a row a network and scheme, and the paper's beside means."""
+    lines = ["| network | scheme | 5 shots | 10 shots | 20 shots |", "|---|---|---|---|---|"]
     for network in NETWORKS:
         for scheme in SCHEMES:
             chosen = [row for row in rows if (row["network"], row["scheme"]) == (network, scheme)]
-            paper = " / ".join(f"{figure:.2f}" for figure in PAPER.get((network, scheme), ()))
-            figures = " | ".join(map(text, chosen))
-            lines.append(f"| {network} | {scheme} | {figures} | {paper} |")
+            lines.append(f"| {network} | {scheme} | {' | '.join(map(text, chosen))} |")
+            if text is mean_text and (network, scheme) in PAPER:
+                paper = " | ".join(f"{m:.2f} ± {i:.2f}" for m, i in PAPER[network, scheme])
+                lines.append(f"| {network} | {scheme}, the paper | {paper} |")
     return "\n".join(lines)
 
 
@@ -115,7 +130,7 @@ def main(runs: Path, iterations: int, seeds: int, jobs: int, only_report: bool) 
         row["command"] = "trainers run " + " ".join(cells[i, 1].command)
         row["seeds"] = {seed: outcome(cells[i, seed], runs) for seed in numbers}
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    click.echo(markdown(rows))
+    click.echo(f"{markdown(rows, mean_text)}\n\n{markdown(rows, median_text)}")
 
 
 if __name__ == "__main__":

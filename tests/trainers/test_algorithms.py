@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from episodes.errors import UsageError
 from trainers import algorithms
-from trainers.algorithms import ANIL, BOIL, MAML, Adaptation, ProtoNet, TNet
+from trainers.algorithms import ANIL, BOIL, IMAML, MAML, R2D2, Adaptation, ProtoNet, TNet
 from trainers.rates import Fixed, Personalized
 from trainers.types import Params, Task
 
@@ -322,3 +322,24 @@ def test_second_order_keeps_every_step_and_first_order_none(backbone, initial, r
 
     assert second == sorted(set(second))
     assert len(set(first)) == 1
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: IMAML(proximity=0), "proximity is 0, expected a number above 0"),
+        (lambda: IMAML(cg_steps=0), "cg_steps is 0, expected at least 1"),
+        (lambda: R2D2(ridge_lambda=-1.0), "ridge_lambda is -1.0, expected a finite number above 0"),
+        (lambda: R2D2(ridge_scale=float("inf")), "ridge_scale is inf, expected a finite number"),
+    ],
+)
+def test_settings_out_of_range_are_refused(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        build()
+
+
+def test_a_layer_without_a_bias_is_transformed_too() -> None:
+    weight, matrix = torch.randn(3, 2, 3, 3), torch.randn(3, 3)
+    params = {"block.conv.weight": weight, "transform/block.conv": matrix}
+    found = TNet().effective(params)["block.conv.weight"]
+    torch.testing.assert_close(found, torch.einsum("oc,cikl->oikl", matrix, weight))

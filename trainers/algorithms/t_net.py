@@ -46,7 +46,7 @@ class TNet(MAML):
                         tensor = params[own]
                         transformed[own] = (
                             (matrix @ tensor.flatten(1)).view_as(tensor)
-                            if (tensor.dim() > 1)
+                            if tensor.dim() > 1
                             else matrix @ tensor
                         )
         return params | transformed

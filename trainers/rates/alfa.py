@@ -121,8 +121,7 @@ class Alfa(RateScheme):
                     return meta[key].expand(count)
                 case "per_step":
                     return _of_step(meta[key], at.j).expand(count)
-                case "generated":
-                    return _of_step(meta[key], at.j) * generated[key]
+            return _of_step(meta[key], at.j) * generated[key]
 
         return (
             value("alpha", self.alpha, self.lr),

@@ -78,8 +78,7 @@ class Personalized(RateScheme):
                 return _kl_from_predictions(logits, smoothed)
             case "kl_clamped":
                 return _kl_from_predictions(logits, _one_hot(logits, targets).clamp(min=self.clamp))
-            case "p_no_log":
-                return -(_one_hot(logits, targets) * F.softmax(logits, dim=-1)).sum(-1).mean()
+        return -(_one_hot(logits, targets) * F.softmax(logits, dim=-1)).sum(-1).mean()  # p_no_log
 
     def rate(self, k: Tensor) -> tuple[Tensor, Tensor]:
         """The rate (eq. 5) for divergence k, and whether k <= lr_max."""

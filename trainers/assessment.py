@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from episodes.errors import UsageError
-from trainers import catalog, machine, marks, pictures, provenance, report, run_directory
+from trainers import (
+    catalog,
+    combinations,
+    machine,
+    marks,
+    pictures,
+    provenance,
+    report,
+    run_directory,
+)
 from trainers import learner as learners
 from trainers.config import RunConfig, Settings
 from trainers.evaluation import Evaluation
@@ -140,11 +149,13 @@ def check_fits(
             f"{path} was trained on {kinds[recorded.way is None]}, {source.name} has "
             f"{kinds[recorded.way is not None]}: choose another --dataset"
         )
-    any_way = catalog.find("algo", recorded.algo).any_way
-    if given.get("way", recorded.way) != recorded.way and not any_way:
+    why = combinations.one_way(recorded)
+    if given.get("way", recorded.way) != recorded.way and why is not None:
+        reason, remedy = why
         raise UsageError(
-            f"--way {given['way']}: the head of {path} has {recorded.way} outputs, one a class: "
-            f"leave --way out, or train a run with --way {given['way']}"
+            f"--way {given['way']}: {path} was trained with --way {recorded.train_way}, and "
+            f"{reason}: leave --way out, or train a run with --way {given['way']}"
+            + (f" or {remedy}" if remedy else "")
         )
     if source.is_regression:
         found = source.recorded()

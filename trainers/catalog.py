@@ -20,7 +20,8 @@ class Entry:
     defaults that the entry puts in the place of the protocol's. An algorithm lists the rate schemes
     that it works with under `rates` if not all do; `any_way` says that test episodes may have
     another way than training's;
-    `elsewhere` lists settings that are not fields of what the entry names.
+    `elsewhere` lists settings that are not fields of what the entry names. A rate scheme that
+    learns something of each row of the head has `of_head_rows`.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Entry:
     rates: tuple[str, ...] = ()
     any_way: bool = False
     elsewhere: tuple[str, ...] = ()
+    of_head_rows: bool = False
 
 
 def _table(*entries: Entry) -> dict[str, Entry]:
@@ -177,6 +179,7 @@ RATE_SCHEMES = _table(
         "Li et al. 2017, Meta-SGD",
         settings={"inner_lr": 0.01, "start": "constant", "lr_low": 0.005, "lr_high": 0.1},
         fields={"inner_lr": "lr"},
+        of_head_rows=True,
     ),
     Entry(
         "curvature",
@@ -184,6 +187,7 @@ RATE_SCHEMES = _table(
         "Park and Oliva 2019, Meta-Curvature",
         settings={"inner_lr": 0.01},
         fields={"inner_lr": "lr"},
+        of_head_rows=True,
     ),
     Entry(
         "lstm",
@@ -223,6 +227,7 @@ RATE_SCHEMES = _table(
             "beyond": "fixed",
         },
         fields={"inner_lr": "lr", "skip_index": "index"},
+        of_head_rows=True,
     ),
     Entry(
         "hypergradient",

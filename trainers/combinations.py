@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from trainers.config import RunConfig
 
 OUTER_LOSS_OF_ITS_OWN = ("reptile", "imaml")
+ONE_HEAD = ("t-net", "mt-net", "boil", "reptile", "imaml")
 HEAD_NOT_ADAPTED = ("boil", "protonet", "r2d2")
 READ_ONLY_WITH: dict[str, tuple[str, tuple[Value, ...]]] = {
     "lr_low": ("start", ("uniform",)),
@@ -148,8 +149,34 @@ def _check_batch_norm(config: "RunConfig") -> None:
 def _check_head(config: "RunConfig", algorithm: catalog.Entry) -> None:
     if config.head_init != "learned" and config.algo in (*HEAD_NOT_ADAPTED, "reptile", "imaml"):
         raise UsageError(f"--head-init {config.head_init} has no use in {config.algo}: use learned")
-    if config.train_way != config.way and not algorithm.any_way:
+    if config.train_way != config.way and (why := one_way(config)) is not None:
+        reason, remedy = why
         raise UsageError(
-            f"--train-way {config.train_way} differs from --way {config.way}: under {config.algo} "
-            f"the head has one output a class, in training and test alike"
+            f"--train-way {config.train_way} differs from --way {config.way}: {reason}"
+            + (f": add {remedy}" if remedy else "")
         )
+    if config.head_rates == "shared" and not _learns_of_head_rows(config):
+        raise UsageError(
+            f"--head-rates shared has no use in {config.lr}: it learns nothing of single classes"
+        )
+
+
+def one_way(config: "RunConfig") -> tuple[str, str] | None:
+    """Why tests must have training's way, and the flags by which they need not, if there are any;
+    None where any way will do."""
+    algorithm = catalog.find("algo", config.algo)
+    if algorithm.any_way:
+        return None
+    if config.algo in ONE_HEAD or config.head_init == "learned":
+        remedy = "" if config.algo in ONE_HEAD else "--head-init zero or --head-init prototypes"
+        return f"under {config.algo} the head is learned, one output a class", remedy
+    if _learns_of_head_rows(config) and config.head_rates != "shared":
+        reason = f"{config.lr} learns of each of the head's {config.train_way} rows apart"
+        return reason, "--head-rates shared"
+    return None
+
+
+def _learns_of_head_rows(config: "RunConfig") -> bool:
+    if config.algo == "boil":
+        return False
+    return catalog.find("lr", config.lr).of_head_rows or bool(config.own.get("random_init"))

@@ -44,6 +44,7 @@ DEFAULTS: Settings = {
     "multi_step": False,
     "bn": "batch",
     "head_init": "learned",
+    "head_rates": "per-class",
     "l2f": False,
     "task_batching": "auto",
     "compile": False,
@@ -101,6 +102,7 @@ class RunConfig:
     multi_step: bool
     bn: str
     head_init: str
+    head_rates: str
     l2f: bool
     task_batching: str
     compile: bool

@@ -62,19 +62,20 @@ def adapt(
     *,
     differentiate: Differentiate,
     after_step: Callable[[int, Params, SupportPass], None] | None = None,
+    ways: Tensor | None = None,
 ) -> tuple[Params, Trace]:
     """The fast weights after `steps` steps of `scheme` from `params`, and what the steps did.
 
     `support(params, j)` passes the support set, whose targets are `targets`; `params` are the
     tensors that adapt, described by `infos`. The fast weights carry the graph back to `params` and
     `meta` as far as `differentiate` lets it. `after_step` is told of each step j done, the weights
-    after it, and the pass before it.
+    after it, and the pass before it. `ways` is what `InnerStep` says.
     """
 
     # A function of its own, so that a step's outputs and gradients are freed before the next's.
     def take_step(j: int, params: Params, state: State) -> tuple[Update, Tensor, Tensor]:
         grads, at = differentiate(lambda weights: support(weights, j), params)
-        seen = InnerStep(j, steps, infos, params, grads, at.loss, at.outputs, targets)
+        seen = InnerStep(j, steps, infos, params, grads, at.loss, at.outputs, targets, ways)
         update = scheme.step(meta, seen, state)
         if after_step is not None:
             after_step(j, update.params, at)

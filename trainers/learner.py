@@ -101,6 +101,7 @@ def build(config: RunConfig, source: Source, evaluated: RunConfig | None = None)
         steps=config.steps,
         bn=cast(BatchNormMode, config.bn),
         head_init=cast(Any, config.head_init),
+        shared_head_rates=config.head_rates == "shared",
         training=True,
         second_order=not config.first_order,
         batched=_is_batched(config, infos),

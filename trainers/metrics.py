@@ -8,14 +8,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.tasks.metrics import r_squared
-from trainers.types import Loss
+from trainers.types import PADDING, Loss
 
 LONGEST_WRITTEN_OUT = 1e6
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The share of rows whose largest logit `[..., n, way]` is the label's `[..., n]`."""
-    return (outputs.argmax(-1) == targets).cpu().double().mean(-1)
+    """The share of rows whose largest logit `[..., n, way]` is the label's `[..., n]`.
+
+    Rows labelled `PADDING` do not count.
+    """
+    hits, counted = (outputs.argmax(-1) == targets).cpu(), (targets != PADDING).cpu()
+    return hits.double().sum(-1) / counted.sum(-1)
 
 
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -138,6 +138,12 @@ SETTINGS: dict[str, Setting] = {
         "per-step",
     ),
     "head_init": _choice("The head that a task starts from.", "learned", "zero", "prototypes"),
+    "head_rates": _choice(
+        "What a scheme learns of the head's weights: for each class apart, or one row for all "
+        "classes, so that tests may have another way.",
+        "per-class",
+        "shared",
+    ),
     "l2f": _switch("Attenuate the initial weights for each task, as L2F.", "--no-l2f"),
     "task_batching": _choice(
         "Adapt a meta-batch's tasks at once, or one after the other.", "auto", "batched", "loop"

@@ -25,6 +25,13 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """The 0-d mean loss of outputs `[n, o]` against targets: labels `[n]`, or values `[n, o]`."""
 
 
+PADDING = -100
+"""The label of an image that only fills a task up: torch's cross entropy leaves it out."""
+
+ABSENT = -1e9
+"""The logit of a class that a padded task does not have: its softmax is zero in any float type."""
+
+
 @dataclass(frozen=True)
 class ParamInfo:
     """What a rate scheme may know of one parameter tensor.
@@ -47,7 +54,8 @@ class Task(NamedTuple):
     `noise` is what the algorithm draws for a task, by its own names; most draw nothing.
 
     Inputs are images `[n, C, H, W]` in 0..1 or vectors `[n, d]`; targets are labels `[n]`, int64 in
-    0..way-1, or values `[n, o]`.
+    0..way-1, or values `[n, o]`. Tasks of different sizes are padded to one: what is labelled
+    `PADDING` counts nowhere, nor do classes beyond the last label of the support set.
     """
 
     support_inputs: Tensor
@@ -72,10 +80,12 @@ class Backbone(Protocol):
         inputs: Tensor,
         moments: Moments | None = None,
         collect: Moments | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Features `[n, d]` of inputs `[n, ...]`, normalised by `moments` or by their own.
 
-        `collect`, a list, is given the inputs' own moments at each normalisation layer.
+        `collect`, a list, is given the inputs' own moments at each normalisation layer. Where bool
+        `rows` `[n]` are given, only those inputs count in their own moments.
         """
 
     def logits(self, params: Params, features: Tensor) -> Tensor:

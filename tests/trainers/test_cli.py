@@ -165,7 +165,7 @@ def test_an_evaluation_repeats_the_test_or_changes_it(
     ("flags", "message"),
     [
         (("--dataset", "COLOUR"), "was trained on 16x16 grey images of grey, and colour holds"),
-        (("--way", 4), "the head of run has 5 outputs"),
+        (("--way", 4), "run was trained with --way 5, and under anil the head is learned"),
         (("--split", "tset"), "unknown split of grey"),
         (("--shot", 7), "too few for shot 7 + query 2"),
     ],
@@ -249,11 +249,23 @@ def test_the_module_runs_as_a_program() -> None:
     assert run.stderr.startswith("error: unknown algorithm 'malm'")
 
 
-@pytest.mark.parametrize("algo", ["protonet", "r2d2"])
-def test_without_a_head_of_its_own_a_run_is_evaluated_with_another_way(
-    algo: str, train: Callable[..., Result], command: Callable[..., Result]
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--algo", "protonet"),
+        ("--algo", "r2d2"),
+        ("--algo", "maml", "--lr", "alfa", "--head-init", "zero"),
+        *(
+            ("--algo", "proto-maml", "--lr", lr, "--head-rates", "shared")
+            for lr in ("meta-sgd", "pamela", "curvature")
+        ),
+    ],
+    ids=" ".join,
+)
+def test_without_a_learned_head_a_run_is_evaluated_with_another_way(
+    flags: tuple[str, ...], train: Callable[..., Result], command: Callable[..., Result]
 ) -> None:
-    assert train("--algo", algo, "--iterations", 1, "--out", "run").exit_code == 0
+    assert train(*flags, "--iterations", 1, "--train-way", 4, "--out", "run").exit_code == 0
     result = command("eval", "run", "--way", 3, "--shot", 2)
     assert result.exit_code == 0, result.stderr
     assert "(3-way 2-shot" in result.stdout

@@ -122,6 +122,15 @@ def test_norms_of_each_step(settings: Settings, message: str) -> None:
         ({"algo": "r2d2", "head_init": "prototypes"}, "prototypes has no use in r2d2"),
         ({"algo": "reptile", "head_init": "prototypes"}, "has no use in reptile"),
         ({"algo": "imaml", "head_init": "zero"}, "has no use in imaml"),
+        (
+            {"train_way": 10, "algo": "maml", "lr": "pamela", "head_init": "zero"},
+            "pamela learns of each of the head's 10 rows apart: add --head-rates shared",
+        ),
+        (
+            {"train_way": 10, "algo": "t-net", "head_init": "zero"},
+            "--train-way 10 differs from --way 5: under t-net the head is learned, one output a cl",
+        ),
+        ({"lr": "lslr", "head_rates": "shared"}, "--head-rates shared has no use in lslr"),
         ({"way": 5, "train_way": 10}, "--train-way 10 differs from --way 5: under anil the head"),
     ],
 )
@@ -137,6 +146,9 @@ def test_heads(settings: Settings, message: str) -> None:
         {"algo": "protonet", "train_way": 20},
         {"algo": "r2d2", "train_way": 20},
         {"algo": "anil", "head_init": "zero"},
+        {"algo": "anil", "head_init": "zero", "train_way": 10},
+        {"algo": "maml", "lr": "meta-sgd", "head_init": "zero", "train_way": 10}
+        | {"head_rates": "shared"},
         {"algo": "fomaml", "multi_step_epochs": 2, "l2f": True},
         {"dataset": "sinusoid", "algo": "r2d2"},
         {"dataset": "sinusoid", "algo": "reptile"},

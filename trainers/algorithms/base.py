@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -87,7 +88,7 @@ class Algorithm(ABC):
 
     def passes(self, how: Adaptation, params: Params, task: Task) -> Passes:
         """The passes of a task's sets; features are computed once where the body does not adapt."""
-        infos = how.backbone.param_infos(self.adapts)
+        infos = how.infos(self.adapts)
         is_body_fixed = not any(info.adapted for info in infos if info.role != "head")
         params = params | initial_head(how, self.effective(params), task)
         masks = self.gradient_masks(infos, params, task)
@@ -127,6 +128,7 @@ class Algorithm(ABC):
             how.steps,
             differentiate=masked(how.differentiate(), passes.masks),
             after_step=after_step,
+            ways=passes.ways,
         )
         query_loss, outputs = passes.query(fast, how.steps - 1)
         outer_loss = query_loss
@@ -149,7 +151,7 @@ def initial(
     """Initial weights and meta-parameters; those that the outer loop trains require gradients.
 
     Scale and offset of batch normalisation have a first axis of `how.steps` where `how.bn` is
-    per-step.
+    per-step. The scheme sees a head of one row where its rows share their rates.
     """
     infos = how.backbone.param_infos(algorithm.adapts)
     params = how.backbone.init(generator)
@@ -157,7 +159,13 @@ def initial(
         for info in infos:
             if info.role == "norm":
                 params[info.name] = params[info.name].expand(how.steps, *info.shape).clone()
-    adapted = [info for info in infos if info.adapted]
+    adapted = [
+        replace(info, shape=(1, *info.shape[1:]))
+        if how.shared_head_rates and info.role == "head"
+        else info
+        for info in infos
+        if info.adapted
+    ]
     meta = how.scheme.init(adapted, how.steps, generator)
     params |= algorithm.init(infos, generator)
     constant = {info.name for info in infos if not algorithm.trains(info)}

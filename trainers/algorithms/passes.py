@@ -1,7 +1,7 @@
 """A task's support and query set, passed through the network at given weights."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -9,7 +9,18 @@ from torch import Tensor
 
 from trainers.inner_loop import Differentiate, SupportPass, by_autograd, by_function_transform
 from trainers.rates.base import RateScheme
-from trainers.types import Backbone, BatchNormMode, Loss, Moments, ParamInfo, Params, Task
+from trainers.types import (
+    ABSENT,
+    PADDING,
+    Backbone,
+    BatchNormMode,
+    Loss,
+    Moments,
+    ParamInfo,
+    Params,
+    Role,
+    Task,
+)
 
 RUNNING_MOMENTUM = 0.9
 """Meta-LSTM's for 1-shot (Ravi and Larochelle 2017)."""
@@ -21,11 +32,13 @@ HeadInit = Literal["learned", "zero", "prototypes"]
 class Adaptation:
     """How tasks are adapted to: all of the inner loop that is not a tensor.
 
-    Tasks have `way` outputs. In `training` the results carry the graph to the initial weights and
-    the meta-parameters, which must require gradients: through the inner gradients in
-    `second_order`, past them otherwise. `query_weights`, one a step, make the outer loss a weighted
-    sum of the query losses after each step (MAML++'s multi-step loss); without them it is that
-    after the last. `batched` tasks are adapted at once.
+    Tasks have `way` outputs, which need not be as many as the backbone's head has where the head is
+    not learned; with `shared_head_rates` what a scheme learns of the head serves each of its rows.
+    `padded` tasks hold images and classes that do not count. In `training` the results
+    carry the graph to the initial weights and the meta-parameters, which must require gradients:
+    through the inner gradients in `second_order`, past them otherwise. `query_weights`, one a step,
+    make the outer loss a weighted sum of the query losses after each step (MAML++'s multi-step
+    loss); without them it is that after the last. `batched` tasks are adapted at once.
     """
 
     backbone: Backbone
@@ -39,6 +52,18 @@ class Adaptation:
     second_order: bool = True
     query_weights: tuple[float, ...] | None = None
     batched: bool = False
+    padded: bool = False
+    shared_head_rates: bool = False
+
+    def infos(self, adapts: Callable[[Role], bool]) -> list[ParamInfo]:
+        """The backbone's parameters, with a head of `way` outputs where it is not a learned one."""
+        infos = self.backbone.param_infos(adapts)
+        if self.head_init == "learned":
+            return infos
+        return [
+            replace(info, shape=(self.way, *info.shape[1:])) if info.role == "head" else info
+            for info in infos
+        ]
 
     def differentiate(self) -> Differentiate:
         """How the support loss is differentiated."""
@@ -92,7 +117,7 @@ class Passes:
         """The support set's pass of step `j` (from 0), with the fast weights `fast`."""
         how, weights = self._how, self._weights(fast, j)
         features, moments = self._own_features("support", weights, how.bn == "running")
-        outputs = how.backbone.logits(weights, features)
+        outputs = self._logits(weights, features)
         loss = how.loss(outputs, self._task.support_targets)
         if self._proximity:
             loss = loss + self._proximity / 2 * squared_distance(fast, self.initial)
@@ -101,7 +126,7 @@ class Passes:
     def query(self, fast: Params, j: int) -> tuple[Tensor, Tensor]:
         """The query set's loss, 0-d, and outputs `[Q, o]` with the weights after step `j`."""
         weights = self._weights(fast, j)
-        outputs = self._how.backbone.logits(weights, self._query_features(weights))
+        outputs = self._logits(weights, self._query_features(weights))
         return self._how.loss(outputs, self._task.query_targets), outputs
 
     def features(self) -> tuple[Tensor, Tensor]:
@@ -126,6 +151,28 @@ class Passes:
             )
         ]
 
+    def _logits(self, weights: Params, features: Tensor) -> Tensor:
+        outputs = self._how.backbone.logits(weights, features)
+        return self.without_absent(outputs)
+
+    def without_absent(self, outputs: Tensor) -> Tensor:
+        """Logits; in padded tasks those of classes that a task does not have so low that their
+        softmax is 0."""
+        if not self._how.padded:
+            return outputs
+        classes = torch.arange(outputs.shape[-1], device=outputs.device)
+        return outputs.masked_fill(classes > self._task.support_targets.max(), ABSENT)
+
+    @property
+    def ways(self) -> Tensor | None:
+        """In padded tasks the number of classes, 0-d."""
+        return self._task.support_targets.max() + 1 if self._how.padded else None
+
+    def rows(self, which: Literal["support", "query"]) -> Tensor | None:
+        """In padded tasks, which images count, bool `[n]`."""
+        targets = self._task.support_targets if which == "support" else self._task.query_targets
+        return targets != PADDING if self._how.padded else None
+
     def _weights(self, fast: Params, j: int) -> Params:
         return self._how.at_step(self._effective(self._params | fast), self._infos, j)
 
@@ -147,7 +194,9 @@ class Passes:
         moments: Moments = []
         wants_later = self._is_body_fixed and which == "support" and self._how.bn != "batch"
         collect = moments if collects or wants_later else None
-        features = self._how.backbone.features(weights, self._inputs(which), None, collect)
+        features = self._how.backbone.features(
+            weights, self._inputs(which), None, collect, self.rows(which)
+        )
         if self._is_body_fixed:
             self._kept[which] = features, moments
         return features, moments

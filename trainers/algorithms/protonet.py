@@ -29,8 +29,10 @@ class ProtoNet(Algorithm):
     def run(self, how: Adaptation, params: Params, meta: Params, task: Task) -> TaskResult:
         """The query set's distances to the support set's class means."""
         with torch.set_grad_enabled(how.training):
-            support, query = self.passes(how, params, task).features()
+            passes = self.passes(how, params, task)
+            support, query = passes.features()
             means = class_means(support, task.support_targets, how.way)
-            outputs = -(query[:, None] - means[None]).square().sum(-1)
+            distances = (query[:, None] - means[None]).square().sum(-1)
+            outputs = passes.without_absent(-distances)
             loss = how.loss(outputs, task.query_targets)
         return TaskResult(loss, loss, outputs, no_steps())

@@ -54,12 +54,16 @@ class R2D2(Algorithm):
     def run(self, how: Adaptation, params: Params, meta: Params, task: Task) -> TaskResult:
         """Fit the head to the support set, then pass the query set."""
         with torch.set_grad_enabled(how.training):
-            support, query = map(with_ones, self.passes(how, params, task).features())
+            passes = self.passes(how, params, task)
+            support, query = map(with_ones, passes.features())
             targets = task.support_targets
             if not targets.is_floating_point():
-                targets = F.one_hot(targets, how.way).to(support.dtype)
-            weights = ridge_regression(support, targets, self.ridge_lambda)
-            outputs = params[SCALE] * (query @ weights) + params[OFFSET]
+                classes = torch.arange(how.way, device=targets.device)
+                targets = (targets[:, None] == classes).to(support.dtype)
+            if (rows := passes.rows("support")) is not None:
+                support = support * rows[:, None]
+            weights = ridge_regression(support, targets, self.ridge_lambda, rows)
+            outputs = passes.without_absent(params[SCALE] * (query @ weights) + params[OFFSET])
             loss = how.loss(outputs, task.query_targets)
         return TaskResult(loss, loss, outputs, no_steps())
 
@@ -69,10 +73,16 @@ def with_ones(features: Tensor) -> Tensor:
     return F.pad(features, (0, 1), value=1.0)
 
 
-def ridge_regression(features: Tensor, targets: Tensor, ridge: float) -> Tensor:
-    """Weights `[d, o]` from features `[n, d]` to targets `[n, o]`, both divided by sqrt(n)."""
+def ridge_regression(
+    features: Tensor, targets: Tensor, ridge: float, rows: Tensor | None = None
+) -> Tensor:
+    """Weights `[d, o]` from features `[n, d]` to targets `[n, o]`, both divided by sqrt(n).
+
+    Where bool `rows` `[n]` are given, only they count in n; the other rows are zeros.
+    """
     number, dimension = features.shape
-    x, y = features / number**0.5, targets / number**0.5
+    root = number**0.5 if rows is None else rows.sum().to(features.dtype).sqrt()
+    x, y = features / root, targets / root
     eye = torch.eye(min(number, dimension), dtype=x.dtype, device=x.device)
     if number <= dimension:
         return x.T @ torch.linalg.solve(x @ x.T + ridge * eye, y)

@@ -73,15 +73,17 @@ class Conv4(Layered):
         inputs: Tensor,
         moments: Moments | None = None,
         collect: Moments | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Features `[n, feature_count]` of images `[n, in_channels, image_size, image_size]`.
 
         Every normalisation uses the images' own moments, or the given ones, through which gradients
-        flow; `collect` is given the images' own, mean and biased variance `[filters]` a block.
+        flow; `collect` is given the images' own, mean and biased variance `[filters]` a block. Only
+        `rows` count in these.
         Raises UsageError where the images' shape is not the backbone's.
         """
         layers.check_images("conv4", inputs, (self.in_channels, self.image_size, self.image_size))
-        normalise = BatchNorms(moments, collect)
+        normalise = BatchNorms(moments, collect, rows)
         stride = 2 if self.downsample == "stride" else 1
         maps = inputs
         for block in BLOCKS:

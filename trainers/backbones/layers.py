@@ -100,12 +100,15 @@ class BatchNorms:
     """The batch normalisations of one pass through a network, called in the order of its layers.
 
     Each normalises by its inputs' own moments, or by the next of the given `moments`, through which
-    gradients flow. `collect` is given the inputs' own moments either way.
+    gradients flow. `collect` is given the inputs' own moments either way. Only `rows`, bool `[n]`,
+    count in the inputs' own moments where they are given.
     """
 
-    def __init__(self, moments: Moments | None, collect: Moments | None) -> None:
+    def __init__(
+        self, moments: Moments | None, collect: Moments | None, rows: Tensor | None = None
+    ) -> None:
         self._given = None if moments is None else iter(moments)
-        self._collect = collect
+        self._collect, self._rows = collect, rows
 
     def __call__(
         self,
@@ -118,19 +121,20 @@ class BatchNorms:
 
         Raises UsageError where moments are given, but none for this layer.
         """
-        if self._collect is not None:
-            axes = [axis for axis in range(maps.ndim) if axis != 1]
-            variance, mean = torch.var_mean(maps, axes, correction=0)
-            self._collect.append((mean, variance))
+        own = None
+        if self._collect is not None or (self._given is None and self._rows is not None):
+            own = own_moments(maps, self._rows)
+        if self._collect is not None and own is not None:
+            self._collect.append(own)
         per_channel = (-1, *[1] * (maps.ndim - 2))
-        if self._given is None:
+        if self._given is None and self._rows is None:
             # Scaled apart: F.batch_norm with a scale has a wrong second derivative with respect to
             # its inputs where autograd runs through torch.func.vmap (seen in torch 2.15).
             maps = F.batch_norm(maps, None, None, training=True, eps=eps)
             maps = maps if scale is None else maps * scale.reshape(per_channel)
             return maps if offset is None else maps + offset.reshape(per_channel)
         # F.batch_norm would treat given moments as constants.
-        mean, variance = self._next_given()
+        mean, variance = own if self._given is None and own is not None else self._next_given()
         factor = torch.rsqrt(variance + eps)
         factor = factor if scale is None else scale * factor
         shift = -mean * factor if offset is None else offset - mean * factor
@@ -145,6 +149,19 @@ class BatchNorms:
                 "give those that features() of the same backbone collected"
             )
         return moments
+
+
+def own_moments(maps: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance `[C]` of maps `[n, C, ...]`, or of those of bool `rows` `[n]`."""
+    axes = [axis for axis in range(maps.ndim) if axis != 1]
+    if rows is None:
+        variance, mean = torch.var_mean(maps, axes, correction=0)
+        return mean, variance
+    counted = rows.to(maps.dtype).reshape(-1, *[1] * (maps.ndim - 1))
+    numbers = counted.sum() * prod(maps.shape[2:])
+    mean = (counted * maps).sum(axes) / numbers
+    distances = maps - mean.reshape(-1, *[1] * (maps.ndim - 2))
+    return mean, (counted * distances.square()).sum(axes) / numbers
 
 
 def check_at_least(backbone: object, name: str, least: Mapping[str, int]) -> None:

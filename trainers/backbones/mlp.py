@@ -48,10 +48,12 @@ class MLP(Layered):
         inputs: Tensor,
         moments: Moments | None = None,
         collect: Moments | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Features `[n, feature_count]` of inputs `[n, ...]`, flattened to `[n, inputs]`.
 
-        `moments` and `collect` stay unused. Raises UsageError where the inputs' size is another.
+        `moments`, `collect` and `rows` stay unused. Raises UsageError where the inputs' size is
+        another.
         """
         values = inputs.flatten(1)
         if values.shape[1] != self.inputs:

@@ -74,17 +74,18 @@ class Module:
         inputs: Tensor,
         moments: Moments | None = None,
         collect: Moments | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """What flows into the head, `[n, d]`, of inputs `[n, ...]`.
 
         Every batch normalisation uses the inputs' own moments, or the given ones, through which
         gradients flow; `collect` is given the inputs' own, in the order in which the layers are
-        reached. Raises UsageError where the network does more after its head, or where the features
-        are not `[n, d]`.
+        reached. Only `rows` count in these. Raises UsageError where the network does more after its
+        head, or where the features are not `[n, d]`.
         """
         weights = {name: params[name] for name in self._body_names} | self._constants_like(params)
         features: list[Tensor] = []
-        token = _PASS.set(_Pass(BatchNorms(moments, collect), features))
+        token = _PASS.set(_Pass(BatchNorms(moments, collect, rows), features))
         try:
             outputs = functional_call(self._body, weights, (inputs,))
         finally:

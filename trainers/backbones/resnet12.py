@@ -53,17 +53,18 @@ class ResNet12(Layered):
         inputs: Tensor,
         moments: Moments | None = None,
         collect: Moments | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Features `[n, feature_count]` of images `[n, in_channels, image_size, image_size]`.
 
         Every normalisation uses the images' own moments, or the given ones, through which gradients
         flow; `collect` is given the images' own, mean and biased variance `[channels]`: in each
-        block those of the three convolutions, then the shortcut's. Raises UsageError where the
-        images' shape is not the backbone's.
+        block those of the three convolutions, then the shortcut's. Only `rows` count in these.
+        Raises UsageError where the images' shape is not the backbone's.
         """
         expected = (self.in_channels, self.image_size, self.image_size)
         layers.check_images("resnet12", inputs, expected)
-        normalise = BatchNorms(moments, collect)
+        normalise = BatchNorms(moments, collect, rows)
 
         def convolve(maps: Tensor, block: str, which: str, padding: int) -> Tensor:
             weight, _ = tensors(params, f"{block}.conv{which}")

@@ -156,9 +156,9 @@ class Alfa(RateScheme):
             return {}
         seen = []
         if self.state != "gradients":
-            seen.append(tensor_means(at.params))
+            seen.append(tensor_means(at.params, at.infos, at.ways))
         if self.state != "weights":
-            seen.append(tensor_means(at.grads).detach())
+            seen.append(tensor_means(at.grads, at.infos, at.ways).detach())
         outputs = apply_layers("generator", meta, torch.cat(seen), self.generator_layers)
         return dict(zip(self._generated, outputs.split(len(at.infos)), strict=True))
 

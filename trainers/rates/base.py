@@ -19,6 +19,7 @@ class InnerStep:
     `params` and `grads` hold the adapted tensors, in the order of `infos`; `loss` is the 0-d mean
     support loss, `outputs` (logits `[S, way]`, or predictions `[S, d]`) and `targets` (labels
     `[S]`, or values `[S, d]`) are what it was computed from. `grads` are constants in first order.
+    `ways`, 0-d, is the number of classes of a padded task, whose head has more rows; None else.
     """
 
     j: int
@@ -29,6 +30,7 @@ class InnerStep:
     loss: Tensor
     outputs: Tensor
     targets: Tensor
+    ways: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,9 @@ def _curved(meta: Params, info: ParamInfo, grad: Tensor) -> tuple[Tensor, Tensor
     matrices = [meta[f"curvature.{mode}/{info.name}"] for mode in MODES[: len(sizes)]]
     curved = grad.reshape(sizes)
     for axis, matrix in enumerate(matrices):
+        if len(matrix) == 1:  # One for all rows of the head, however many.
+            curved = matrix[0, 0] * curved
+            continue
         curved = torch.tensordot(matrix, curved, ([1], [axis])).movedim(0, axis)
     mean_diagonals = torch.stack([matrix.diagonal().mean() for matrix in matrices])
     return curved.reshape(info.shape), mean_diagonals.prod()

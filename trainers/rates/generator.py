@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainers.types import Params
+from trainers.types import ParamInfo, Params
 
 
 def init_layers(prefix: str, widths: Sequence[int], generator: torch.Generator) -> Params:
@@ -38,6 +38,16 @@ def apply_layers(prefix: str, meta: Params, inputs: Tensor, layers: int) -> Tens
     return inputs
 
 
-def tensor_means(tensors: Params) -> Tensor:
-    """The mean of each tensor, `[M]`, in their order."""
-    return torch.stack([tensor.mean() for tensor in tensors.values()])
+def tensor_means(
+    tensors: Params, infos: Sequence[ParamInfo] = (), ways: Tensor | None = None
+) -> Tensor:
+    """The mean of each tensor, `[M]`, in their order.
+
+    Where `ways` is given, a head's is that of its first `ways` rows, the others being zero.
+    """
+    means = torch.stack([tensor.mean() for tensor in tensors.values()])
+    if ways is None:
+        return means
+    heads = [info.shape[0] if info.role == "head" else 0 for info in infos]
+    rows = torch.tensor(heads, dtype=means.dtype, device=means.device)
+    return torch.where(rows > 0, means * rows / ways, means)

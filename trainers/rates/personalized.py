@@ -10,7 +10,7 @@ from torch import Tensor
 from episodes.errors import UsageError, unknown_name
 from trainers.rates.base import InnerStep, RateScheme, State, Update, descend
 from trainers.rates.checks import above_zero
-from trainers.types import Params
+from trainers.types import ABSENT, PADDING, Params
 
 Divergence = Literal["ce", "ce_mean_over_classes", "kl_smoothed", "kl_clamped", "p_no_log"]
 
@@ -63,11 +63,12 @@ class Personalized(RateScheme):
     def measure(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The divergence k (eq. 4), 0-d, of logits `[S, way]` from labels `[S]`.
 
-        Of predictions `[S, o]` from values of the same shape it is the mean squared error.
+        Of predictions `[S, o]` from values of the same shape it is the mean squared error. Rows
+        labelled `PADDING` do not count.
         """
         if targets.is_floating_point():
             return F.mse_loss(logits, targets)
-        way = logits.shape[-1]
+        way = (logits[0] > ABSENT / 2).sum()
         match self.divergence:
             case "ce":
                 return F.cross_entropy(logits, targets)
@@ -75,10 +76,12 @@ class Personalized(RateScheme):
                 return F.cross_entropy(logits, targets) / way
             case "kl_smoothed":
                 smoothed = _one_hot(logits, targets) * (1 - self.smoothing) + self.smoothing / way
-                return _kl_from_predictions(logits, smoothed)
+                return _kl_from_predictions(logits, smoothed, targets)
             case "kl_clamped":
-                return _kl_from_predictions(logits, _one_hot(logits, targets).clamp(min=self.clamp))
-        return -(_one_hot(logits, targets) * F.softmax(logits, dim=-1)).sum(-1).mean()  # p_no_log
+                clamped = _one_hot(logits, targets).clamp(min=self.clamp)
+                return _kl_from_predictions(logits, clamped, targets)
+        p = (_one_hot(logits, targets) * F.softmax(logits, dim=-1)).sum(-1)
+        return -_mean(p, targets)  # p_no_log
 
     def rate(self, k: Tensor) -> tuple[Tensor, Tensor]:
         """The rate (eq. 5) for divergence k, and whether k <= lr_max."""
@@ -91,10 +94,17 @@ class Personalized(RateScheme):
 
 def _one_hot(logits: Tensor, targets: Tensor) -> Tensor:
     """Labels `[S, way]` of the logits' type, 1 at the targets."""
-    return torch.eye(logits.shape[-1], dtype=logits.dtype, device=logits.device)[targets]
+    eye = torch.eye(logits.shape[-1], dtype=logits.dtype, device=logits.device)
+    return eye[targets.clamp(min=0)]
 
 
-def _kl_from_predictions(logits: Tensor, labels: Tensor) -> Tensor:
+def _kl_from_predictions(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """KL(softmax(logits) || labels), averaged over the samples."""
     log_p = F.log_softmax(logits, dim=-1)
-    return (log_p.exp() * (log_p - labels.log())).sum(-1).mean()
+    return _mean((log_p.exp() * (log_p - labels.log())).sum(-1), targets)
+
+
+def _mean(values: Tensor, targets: Tensor) -> Tensor:
+    """The mean of values `[S]` over the rows that are no padding."""
+    rows = targets != PADDING
+    return (values * rows).sum() / rows.sum()

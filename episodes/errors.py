@@ -16,6 +16,14 @@ class UsageError(EpisodesError):
     exit_code = 2
 
 
+def some_of(names: Iterable[str], most: int = 5, between: str = ", ") -> str:
+    """The names with `between` between, of more than `most` the first and how many others."""
+    every = list(names)
+    if len(every) <= most:
+        return between.join(every)
+    return f"{', '.join(every[: most - 2])} and {len(every) - most + 2} more"
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is none of `known`, with the nearest match where there is one."""
     names = list(known)

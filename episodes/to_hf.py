@@ -55,7 +55,7 @@ def _dataset(store: Store, split: str, cache_dir: Path | None) -> "Dataset":
     part = "train" if split == ALL else split.rpartition(".")[2]
     every = np.arange(len(store.class_names))
     features = {
-        "image": datasets.Image(mode=images.MODES[store.info.channels]),
+        "image": datasets.Image(mode=images.MODES[store.channels]),
         "label": datasets.ClassLabel(names=list(store.class_names)),
         "id": datasets.Value("string"),
     }
@@ -78,12 +78,12 @@ def _dataset(store: Store, split: str, cache_dir: Path | None) -> "Dataset":
 
 def _file(store: Store, row: int) -> bytes:
     """An image file that `datasets` decodes to the store's pixels: its own where that is so."""
-    is_view = store.digest != store.info.content_digest
-    if not is_view and not store.info.keeps_pixels:
+    if not store.is_view and not store.info.keeps_pixels:
         encoded = store.encoded(row)
         if _decodes_alike(encoded):
             return encoded
-    return images.encode_png(store.images(np.array([row]))[0] if is_view else store.image(row))
+    pixels = store.images(np.array([row]))[0] if store.is_view else store.image(row)
+    return images.encode_png(pixels)
 
 
 def _decodes_alike(encoded: bytes) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from episodes.cli.common import episode_options, human_bytes, json_option
-from episodes.errors import EpisodesError
+from episodes.errors import EpisodesError, some_of
 
 
 @click.command("list")
@@ -206,7 +206,7 @@ def report(described: dict[str, Any], as_json: bool) -> None:
     archives = described["original_archives"]
     for answer, words in ((False, "not the original archives"), (None, "compared with no hash")):
         if files := [file for file, original in archives.items() if original is answer]:
-            click.echo(f"  {words}: {', '.join(files)}")
+            click.echo(f"  {words}: {some_of(files)}")
     cite = f"; cite: {described['citation']}" if described["citation"] else ""
     click.echo(f"  licence {described['licence']}{cite}")
     click.echo(f"  in {described['path']}")

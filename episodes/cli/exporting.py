@@ -10,6 +10,8 @@ from episodes.cli.common import episode_options, human_bytes, json_option
 from episodes.errors import UsageError
 
 WITH_CHECK = {"name", "check_folder", "as_json"}
+RECORDS = "tfrecord"
+WITH_RECORDS = {"name", "size", "container", "out", "threads", "force", "as_json"}
 
 
 @click.command()
@@ -22,7 +24,7 @@ WITH_CHECK = {"name", "check_folder", "as_json"}
     "container",
     default="plan",
     show_default=True,
-    help="plan (names and hashes, no pixels), webdataset, hdf5 or arrow.",
+    help="plan (names and hashes, no pixels), webdataset, hdf5 or arrow; or tfrecord.",
 )
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="The folder to make.")
 @click.option("--threads", default=1, show_default=True, help="Threads that read ahead.")
@@ -54,17 +56,28 @@ def export(
     With --check FOLDER: compare the export there with its own hashes, and with the store that it is
     of: NAME, or the one of its name that is prepared here.
 
+    With --format tfrecord: write no episodes but all of NAME, as Meta-Dataset's code reads it, a
+    TFRecord file a class and dataset_spec.json.
+
     \b
     Example:
       episodes export omniglot --split test --way 5 --shot 1 --count 600 -o our-test-episodes
       episodes export --check our-test-episodes
+      episodes export omniglot --format tfrecord -o records/omniglot
     """
     if check_folder is not None:
-        _refuse_others(context)
+        _refuse_others(context, WITH_CHECK, "--check takes no {}: the export says what it holds")
         _check(check_folder, name, as_json)
         return
     if name is None or out is None:
         raise UsageError("type `episodes export NAME -o FOLDER`, or `... --check FOLDER`")
+
+    if container == RECORDS:
+        _refuse_others(
+            context, WITH_RECORDS, f"--format {RECORDS} takes no {{}}: it writes the whole store"
+        )
+        _export_records(name, size, out, threads, force, as_json)
+        return
 
     import episodes
     from episodes.export import export as export_episodes
@@ -122,12 +135,32 @@ def stream(
     pour(streamed(chosen, container, start, stop, threads), out)
 
 
-def _refuse_others(context: click.Context) -> None:
-    """Raises UsageError for an option that --check does not take."""
+def _refuse_others(context: click.Context, taken: set[str], refusal: str) -> None:
+    """Raises UsageError for an option that was given and is none of those that are taken."""
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "") == ParameterSource.COMMANDLINE
-        if given and parameter.name not in WITH_CHECK:
-            raise UsageError(f"--check takes no {parameter.opts[0]}: the export says what it holds")
+        if given and parameter.name not in taken:
+            raise UsageError(refusal.format(parameter.opts[0]))
+
+
+def _export_records(
+    name: str, size: int | None, out: Path, threads: int, force: bool, as_json: bool
+) -> None:
+    import episodes
+    from episodes.export.tfrecord import export_records
+    from episodes.progress import preparation_progress
+
+    store = episodes.open(name, size=size)
+    with preparation_progress(enabled=not as_json) as progress:
+        info = export_records(store, out, progress, threads=threads, force=force)
+    if info.licence_note:
+        click.echo(f"note: {info.licence_note}", err=True)
+    if as_json:
+        click.echo(json.dumps(info.as_json, indent=1))
+        return
+    click.echo(f"{store!r}: {info.images:,} images in {out} ({info.classes:,} TFRecord files)")
+    for departure in info.departures:
+        click.echo(f"  not as Meta-Dataset converts: {departure}")
 
 
 def _check(folder: Path, name: str | None, as_json: bool) -> None:

@@ -14,9 +14,15 @@ if TYPE_CHECKING:
     from episodes.own.collection import Collection
 
 HUB = "hf:"
-SHIPPED, FOLDER, CSV, HF = "shipped", "folder", "csv", "hf"
+SHIPPED, META, FOLDER, CSV, HF = "shipped", "meta-dataset", "folder", "csv", "hf"
 OWN = (FOLDER, CSV, HF)
-IN_WORDS = {SHIPPED: "shipped datasets", FOLDER: "folder", CSV: "csv", HF: "hf:REPO"}
+IN_WORDS = {
+    SHIPPED: "shipped datasets",
+    META: META,
+    FOLDER: "folder",
+    CSV: "csv",
+    HF: "hf:REPO",
+}
 
 
 class OptionFor(click.Option):
@@ -29,7 +35,9 @@ class OptionFor(click.Option):
     @property
     def section(self) -> str:
         """Where `--help` shows it."""
-        return "Options for shipped datasets" if SHIPPED in self.takers else "Options for own data"
+        if SHIPPED in self.takers:
+            return "Options" if set(OWN) <= set(self.takers) else "Options for shipped datasets"
+        return "Options for own data" if META not in self.takers else f"Options for {META}"
 
 
 class PrepareCommand(click.Command):
@@ -88,7 +96,7 @@ def kind_of(name: str) -> str:
     """
     from episodes import manifest
 
-    if name in (FOLDER, CSV) or name.startswith(HUB):
+    if name in (META, FOLDER, CSV) or name.startswith(HUB):
         return name.partition(":")[0]
     if name in manifest.names():
         return SHIPPED
@@ -100,7 +108,7 @@ def kind_of(name: str) -> str:
             f"{name} is no dataset's name: for data of your own, type "
             f"`episodes prepare {kind} {shlex.quote(name)} --name NAME`"
         )
-    raise unknown_name("dataset", name, [*manifest.names(), FOLDER, CSV, "hf:REPO"])
+    raise unknown_name("dataset", name, [*manifest.names(), META, FOLDER, CSV, "hf:REPO"])
 
 
 def refuse_options_of_others(context: click.Context, kind: str) -> None:

@@ -13,7 +13,11 @@ from episodes.errors import UsageError
 
 BYTES_OF = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
-shipped_option = functools.partial(click.option, cls=own_data.OptionFor, takers=(own_data.SHIPPED,))
+SHIPPED, META, OWN = own_data.SHIPPED, own_data.META, own_data.OWN
+
+option_for = functools.partial(click.option, cls=own_data.OptionFor)
+shipped_option = functools.partial(option_for, takers=(SHIPPED,))
+single_option = functools.partial(option_for, takers=(SHIPPED, *OWN))
 
 
 def number_of_bytes(text: str) -> int:
@@ -32,23 +36,33 @@ def number_of_bytes(text: str) -> int:
 @click.command(cls=own_data.PrepareCommand)
 @click.argument("name")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
-@shipped_option(
+@option_for(
     "--from",
     "source",
+    takers=(SHIPPED, META),
     type=click.Path(path_type=Path),
-    help="Folder of the archives, or of what they extract to (default: fetch them).",
+    help="Folder of the archives, of what they extract to, or of a Meta-Dataset conversion "
+    "(default: fetch them).",
 )
+@option_for("--sources", multiple=True, takers=(META,), help="Only these, with commas between.")
 @shipped_option(
     "--source", "variant", help="Which of the dataset's sources (default: what is there)."
 )
-@click.option("--size", type=int, help="Edge in pixels (default: the dataset's, 84 for own).")
-@click.option("--resize", help="Resize method (default: the dataset's).")
+@click.option(
+    "--size", type=int, help="Edge in pixels (default: the dataset's; 84 for meta-dataset and own)."
+)
+@single_option("--resize", help="Resize method (default: the dataset's).")
 @shipped_option(
     "--crop", default="none", show_default=True, help="none, or box: cut to the object."
 )
-@click.option("--rotations", is_flag=True, help="Add each class turned by 90, 180, 270 degrees.")
+@single_option("--rotations", is_flag=True, help="Add each class turned by 90, 180, 270 degrees.")
 @shipped_option("--drop-twins", is_flag=True, help="Leave out images that another dataset has too.")
-@click.option("--format", "container", default="hdf5", show_default=True, help="or webdataset.")
+@click.option(
+    "--format",
+    "container",
+    help="hdf5, webdataset, or npy: the source's own arrays, not copied (default: npy where there "
+    "are such, else hdf5); of a conversion also tfrecord: its own files, not copied.",
+)
 @click.option(
     "--encoding", default="raw", show_default=True, help="or original: keep the files as they are."
 )
@@ -57,7 +71,7 @@ def number_of_bytes(text: str) -> int:
 @click.option("--skip-corrupt", is_flag=True, help="Leave out, and list, what does not decode.")
 @click.option("--threads", type=int, help="Decoding threads (default: one a core).")
 @click.option("--offline", is_flag=True, help="Fetch nothing.")
-@click.option("--out", type=click.Path(path_type=Path), help="The store's folder.")
+@single_option("--out", type=click.Path(path_type=Path), help="The store's folder.")
 @click.option("--force", is_flag=True, help="Replace a store that is there.")
 @own_data.own_options
 @json_option
@@ -67,6 +81,7 @@ def prepare(
     name: str,
     path: Path | None,
     source: Path | None,
+    sources: tuple[str, ...],
     variant: str | None,
     crop: str,
     drop_twins: bool,
@@ -77,7 +92,7 @@ def prepare(
     size: int | None,
     resize: str | None,
     rotations: bool,
-    container: str,
+    container: str | None,
     encoding: str,
     skip_corrupt: bool,
     threads: int | None,
@@ -88,6 +103,10 @@ def prepare(
     """Prepare the dataset NAME as a store, from files that are fetched or given with --from.
 
     \b
+    Several datasets at once:
+      meta-dataset  the sources of Meta-Dataset, each as a store, cut to what it uses
+
+    \b
     Your own data, with its classes split as you say:
       folder PATH   PATH/CLASS/..., or PATH/train/CLASS/..., PATH/val/..., PATH/test/...
       csv PATH      a table of image paths and labels
@@ -96,29 +115,33 @@ def prepare(
     \b
     Example:
       episodes prepare omniglot --from ~/Downloads/omniglot --rotations
+      episodes prepare meta-dataset --sources omniglot,aircraft,cub
       episodes prepare folder ~/flowers --name flowers --fractions 0.6,0.2,0.2
     """
     from episodes.progress import preparation_progress
 
     kind = own_data.kind_of(name)
     own_data.refuse_options_of_others(context, kind)
-    shared: dict[str, Any] = {
-        "size": size,
-        "resize": resize,
-        "rotations": rotations,
+    if path is not None and kind in (SHIPPED, META):
+        raise UsageError(f"{name} takes no PATH: type `episodes prepare {name} --from {path}`")
+    form: dict[str, Any] = {
         "container": container,
         "encoding": encoding,
         "skip_corrupt": skip_corrupt,
         "threads": threads,
-        "out": out,
         "force": force,
         "shard_bytes": number_of_bytes(shard_size),
     }
-    if kind == own_data.SHIPPED:
+    shared = form | {"size": size, "resize": resize, "rotations": rotations, "out": out}
+    if kind == META:
+        from episodes.cli.meta_dataset import prepare_sources
+
+        chosen = [name for names in sources for name in names.split(",") if name]
+        prepare_sources(chosen, source, size=size, offline=offline, as_json=as_json, **form)
+        return
+    if kind == SHIPPED:
         from episodes.prepare import prepare as prepare_store
 
-        if path is not None:
-            raise UsageError(f"{name} takes no PATH: type `episodes prepare {name} --from {path}`")
         with preparation_progress(enabled=not as_json) as progress:
             store = prepare_store(
                 name,
@@ -143,7 +166,7 @@ def prepare(
                 collection,
                 name=own_name,
                 progress=progress,
-                **shared,
+                **shared | {"container": container or "hdf5"},
                 **own_data.split_options(own),
             )
     report(description(store), as_json)

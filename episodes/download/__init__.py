@@ -4,7 +4,7 @@ Proxies and certificates come from the environment, as `urllib` and `ssl` read t
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from episodes.download import drive
@@ -17,6 +17,7 @@ from episodes.progress import Progress, amount
 __all__ = ["Retries", "fetch", "fetch_source", "is_offline", "missing", "page_of"]
 
 FETCHABLE = ("open", "gdrive")
+MOST_NAMED = 5
 
 
 def is_offline() -> bool:
@@ -49,16 +50,18 @@ def fetch_source(
     progress: Progress | None = None,
     retries: Retries | None = None,
     offline: bool = False,
+    command: str | None = None,
 ) -> None:
     """Fetch into `folder` the files of `source` that are not there, as file or as extracted folder.
 
     Raises UsageError, before anything is fetched, offline and where one of the missing files cannot
-    be fetched without an account: it names them all and the command to type once they are there.
+    be fetched without an account: it names them all and the `command` to type once they are there
+    (default: to prepare `dataset`).
     """
     absent = missing(source, folder)
     if not absent:
         return
-    command = f"episodes prepare {dataset} --from FOLDER"
+    command = f"{command or f'episodes prepare {dataset}'} --from FOLDER"
     if offline or is_offline():
         raise UsageError(
             f"{_offline()}, and {dataset} needs {_listed(absent, folder, with_urls=True)}: "
@@ -158,13 +161,18 @@ def _by_hand(
     )
 
 
-def _listed(files: Iterable[SourceFile], folder: Path, with_urls: bool = False) -> str:
+def _listed(files: Sequence[SourceFile], folder: Path, with_urls: bool = False) -> str:
+    named = files if len(files) <= MOST_NAMED else files[: MOST_NAMED - 2]
     described = []
-    for file in files:
+    for file in named:
         path = folder / file.name
         found = f"{path} has {amount(path.stat().st_size, 'bytes')}" if path.is_file() else ""
         page = page_of(file) if with_urls and file.urls else ""
         described.append(_labelled(file.name, _size(file), page, found))
+    if others := files[len(named) :]:
+        size = sum(file.bytes or 0 for file in others)
+        known = amount(size, "bytes") if all(file.bytes for file in others) else ""
+        described.append(_labelled(f"{len(others)} more files", known))
     return " and ".join(filter(None, (", ".join(described[:-1]), described[-1])))
 
 

@@ -114,7 +114,7 @@ def _at_size_of(info: ExportInfo, store: Store) -> Store:
     with suppress(UsageError):  # the images of a store that is no view may differ in size
         if store.image_shape == info.image_shape:
             return store
-    return store.at_size(info.image_shape[0])
+    return store.at_size(info.image_shape[0], channels=info.image_shape[2])
 
 
 def _compare(what: str, found: str, info: ExportInfo) -> None:

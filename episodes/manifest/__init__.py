@@ -18,6 +18,7 @@ from episodes.manifest.facts import (
     Identity,
     ImageFormat,
     Manifest,
+    MetaDataset,
     Normalisation,
     Source,
     SourceFile,
@@ -25,7 +26,9 @@ from episodes.manifest.facts import (
     Twins,
     Witness,
 )
-from episodes.manifest.toml_table import Table
+from episodes.manifest.file_table import listed_files
+from episodes.manifest.meta_dataset import parse_meta_dataset
+from episodes.manifest.toml_table import Table, read_text
 
 __all__ = [
     "ACCESS_CLASSES",
@@ -33,6 +36,7 @@ __all__ = [
     "Identity",
     "ImageFormat",
     "Manifest",
+    "MetaDataset",
     "Normalisation",
     "Source",
     "SourceFile",
@@ -70,15 +74,16 @@ def parse(path: Path) -> Manifest:
 
     Raises EpisodesError naming file and key for what is missing, ill-typed or inconsistent.
     """
-    text = _read(path)
+    text = read_text(path)
     try:
         table = Table(path, "", tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise EpisodesError(f"{path.name}: not valid TOML: {error}") from None
     classes_path = path.with_suffix(".classes.tsv")
-    classes_text = _read(classes_path)
+    classes_text = read_text(classes_path)
     classes = parse_class_table(classes_path.name, classes_text)
 
+    schemes = _schemes(table.table("splits"), classes.columns)
     counts = table.table("counts")
     if counts.get("classes", int) != len(classes.names):
         raise EpisodesError(
@@ -103,26 +108,18 @@ def parse(path: Path) -> Manifest:
         images=counts.get("images", int),
         class_names=classes.names,
         class_images=_class_images(counts, classes),
-        schemes=_schemes(table.table("splits"), classes.columns),
+        schemes=schemes,
         default_scheme=_default_scheme(table.table("splits")),
         sources=_sources(table),
-        digest=_digest(text, classes_text, _twins_text(table)),
+        digest=_digest(text, classes_text, *_texts_beside(table)),
         witnesses=tuple(_witness(entry) for entry in table.tables("witnessed")),
         training=dict(table.optional_table("training").values),
         parameters=dict(table.optional_table("parameters").values),
         identity=_identity(table),
         twins=_twins(table),
         normalisation=_normalisation(table),
+        meta_dataset=parse_meta_dataset(table, classes.names, schemes),
     )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise EpisodesError(f"{path.name} is missing from {path.parent}") from None
-    except UnicodeDecodeError:
-        raise EpisodesError(f"{path.name}: not UTF-8 text") from None
 
 
 def _class_images(counts: Table, classes: ClassTable) -> tuple[int | None, ...]:
@@ -174,7 +171,7 @@ def _sources(table: Table) -> tuple[Source, ...]:
         Source(
             name=entry.get("name", str),
             reader=entry.get("reader", str),
-            files=tuple(_source_file(file) for file in entry.tables("files")),
+            files=(*map(_source_file, entry.tables("files")), *listed_files(entry)),
             instructions=entry.get("instructions", str, default=""),
             downloads=entry.get("downloads", str, default=None),
             names_sha256=entry.get("names_sha256", str, default=None),
@@ -254,16 +251,19 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(filter(None, texts)).encode()).hexdigest()
 
 
-def _twins_text(table: Table) -> str:
-    entry = table.optional_table("twins")
-    return _read(table.path.with_name(entry.get("file", str))) if entry.values else ""
+def _texts_beside(table: Table) -> list[str]:
+    """The files that the manifest names, in a fixed order."""
+    named = (("twins", "file"), ("meta_dataset", "order"))
+    entries = [(table.optional_table(name), key) for name, key in named]
+    entries += [(source, "files_table") for source in table.tables("sources")]
+    return [entry.text_beside(key) for entry, key in entries if key in entry.values]
 
 
 def _twins(table: Table) -> Twins | None:
     entry = table.optional_table("twins")
     if not entry.values:
         return None
-    header, *rows = [line.split("\t") for line in _twins_text(table).splitlines()] or [[""]]
+    header, *rows = [line.split("\t") for line in entry.text_beside("file").splitlines()] or [[""]]
     if header != ["image", "twin"] or any(len(row) != 2 for row in rows):
         raise entry.error("file", "names a table without exactly two columns, image and twin")
     return Twins(entry.get("dataset", str), dict(rows))

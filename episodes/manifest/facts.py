@@ -120,6 +120,23 @@ class Twins:
 
 
 @dataclass(frozen=True)
+class MetaDataset:
+    """What the dataset is in Meta-Dataset.
+
+    `name` is its name there; `class_order` has the classes, by their positions in the class table,
+    in the order of the class ids there; the two groups of `levels` take the superclass and the
+    class from a class name, where its classes are of two levels. It cuts images to `crop` ("none"
+    or "box"), and drops the manifest's twins or keeps them.
+    """
+
+    name: str
+    class_order: tuple[int, ...]
+    levels: str | None = None
+    crop: str = "none"
+    drop_twins: bool = False
+
+
+@dataclass(frozen=True)
 class Witness:
     """A content digest that was seen, and the preparation that it was seen for."""
 
@@ -136,7 +153,7 @@ class Manifest:
     """The facts of one dataset.
 
     `class_images` counts each class's images where that is known; `normalisation` is None where
-    nobody published constants.
+    nobody published constants, `meta_dataset` where it is no source of Meta-Dataset.
     """
 
     name: str
@@ -160,6 +177,7 @@ class Manifest:
     identity: Identity | None = None
     twins: Twins | None = None
     normalisation: Normalisation | None = None
+    meta_dataset: MetaDataset | None = None
 
     @property
     def generated(self) -> bool:

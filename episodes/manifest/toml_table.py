@@ -7,6 +7,16 @@ from typing import Any
 from episodes.errors import EpisodesError
 
 
+def read_text(path: Path) -> str:
+    """The UTF-8 text of one of a manifest's files; raises EpisodesError naming it."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise EpisodesError(f"{path.name} is missing from {path.parent}") from None
+    except UnicodeDecodeError:
+        raise EpisodesError(f"{path.name}: not UTF-8 text") from None
+
+
 class Table:
     """The table `prefix` of the TOML file `path`."""
 
@@ -61,6 +71,10 @@ class Table:
         if not all(type(value) in (int, float) for value in values):
             raise self.error(key, f"is {values!r}; expected an array of numbers")
         return tuple(map(float, values))
+
+    def text_beside(self, key: str) -> str:
+        """The text of the file beside the TOML file that `key` names; raises EpisodesError."""
+        return read_text(self.path.with_name(self.get(key, str)))
 
     def error(self, key: str, what: str) -> EpisodesError:
         """The error about `key` of this table."""

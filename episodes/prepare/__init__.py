@@ -7,25 +7,26 @@ interrupted preparation goes on where it was.
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial as partial_of
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from episodes import manifest, places, readers
-from episodes.errors import EpisodesError
+from episodes.errors import EpisodesError, UsageError
 from episodes.manifest import Manifest
-from episodes.prepare import building, checking, sourcing
+from episodes.meta_dataset.conversion import conversion_folder
+from episodes.prepare import building, checking, in_place, sourcing
 from episodes.prepare.building import Contents, Form
 from episodes.prepare.decoding import Corrupt
 from episodes.prepare.gathering import gather
+from episodes.prepare.inputs import Input
 from episodes.prepare.spool import Spool, SpoolIsStale
 from episodes.progress import Progress
-from episodes.readers import Record
 from episodes.recipe import NO_CROP, Recipe, recipe_for, suffix
 from episodes.store import Store
-from episodes.store.layout import FILE_NAME, belongs_to_store
+from episodes.store.layout import FILE_NAME, RECORDS, RECORDS_IN_PLACE, belongs_to_store
 from episodes.store.placing import built_beside, exclusive, put_back
 from episodes.store.shards import DEFAULT_SHARD_BYTES
 from episodes.version import installed_version
@@ -33,21 +34,6 @@ from episodes.version import installed_version
 ATTEMPTS = 3
 
 __all__ = ["Input", "prepare", "prepare_input", "store_name"]
-
-
-@dataclass(frozen=True)
-class Input:
-    """What is to be read: the source's name, its records from the first on, its files described.
-
-    `names_sha256` is that of `episodes.manifest.Source`; `advice` says what to do where images are
-    missing.
-    """
-
-    source: str
-    records: Callable[[], Iterable[Record]]
-    files: Sequence[Mapping[str, Any]] = ()
-    names_sha256: str | None = None
-    advice: str = "look into what was given"
 
 
 def prepare(
@@ -60,7 +46,7 @@ def prepare(
     crop: str = NO_CROP,
     rotations: bool = False,
     drop_twins: bool = False,
-    container: str = "hdf5",
+    container: str | None = None,
     encoding: str = "raw",
     partial: bool = False,
     skip_corrupt: bool = False,
@@ -71,22 +57,47 @@ def prepare(
     shard_bytes: int = DEFAULT_SHARD_BYTES,
     threads: int | None = None,
     progress: Progress | None = None,
+    command: str | None = None,
 ) -> Store:
     """The store of `dataset`, made from the files in `source` unless it is there already.
 
-    `dataset` is a shipped manifest's name, or a manifest; `source` the folder of its files, without
-    which they are fetched, unless `offline`; `variant` names one of its sources; `size` is the edge
-    in pixels and `resize` the method; `crop` "box" cuts to the object; `rotations` adds every class
-    turned by 90, 180 and 270 degrees as classes of their own; `drop_twins` leaves out the images
-    that another dataset has too; `container` is "hdf5" or "webdataset", `encoding` "raw" or
-    "original"; `partial` makes a store of what is there, `skip_corrupt` of what decodes; `out` is
-    the store's folder (default: `stores/` under `home`); `force` replaces what is there; `progress`
-    is called as `episodes.progress.Progress` says. Raises EpisodesError
-    for missing or damaged files, counts that differ from the manifest's, and a disk that cannot be
-    written.
+    `dataset` is a shipped manifest's name, or a manifest; `source` the folder of its files, or of a
+    Meta-Dataset conversion of it, without which they are fetched, unless `offline`; `variant` names
+    one of its sources; `size` is the edge in pixels and `resize` the method; `crop` "box" cuts to
+    the object; `rotations` adds every class turned by 90, 180 and 270 degrees as classes of their
+    own; `drop_twins` leaves out the images that another dataset has too; `container` is "hdf5",
+    "webdataset", or what is used where it lies, arrays as "npy" (the default where that gives what
+    is asked for, else "hdf5"), a conversion as "tfrecord"; `encoding` is "raw" or "original";
+    `partial` makes a store of what is there, `skip_corrupt` of what decodes; `out` is the store's
+    folder (default: `stores/` under `home`); `force` replaces what is there; `progress` is called
+    as `episodes.progress.Progress` says; `command` is what to type once files are there that must
+    be fetched by hand. Raises EpisodesError for missing or damaged files, counts that differ from
+    the manifest's, and a disk that cannot be written.
     """
     facts = manifest.load(dataset) if isinstance(dataset, str) else dataset
     source = None if source is None else Path(source)
+    threads = usable_cores() if threads is None else threads
+    encoding = "original" if container == RECORDS_IN_PLACE else encoding
+    if source is not None and (converted := conversion_folder(source, facts)) is not None:
+        from episodes.meta_dataset.preparing import prepare_conversion
+
+        return prepare_conversion(
+            facts,
+            converted,
+            form=Form(container or "hdf5", encoding, shard_bytes, threads),
+            variant=variant,
+            size=size,
+            resize=resize,
+            crop=crop,
+            rotations=rotations,
+            drop_twins=drop_twins,
+            partial=partial,
+            skip_corrupt=skip_corrupt,
+            out=out,
+            home=home,
+            force=force,
+            progress=progress,
+        )
     recipe = recipe_for(
         facts,
         size=size,
@@ -96,27 +107,33 @@ def prepare(
         drop_twins=drop_twins,
         own_size=encoding == "original",
     )
+    if container == in_place.CONTAINER:
+        in_place.refuse_changes(facts, recipe)
+    container = container or in_place.default_container(facts, recipe, encoding)
 
     def find_input() -> Input:
         if facts.generated and source is None:
             chosen, folder = facts.sources[0], Path()
         elif source is None:
-            chosen, folder = sourcing.fetched_source(facts, variant, crop, home, offline, progress)
+            chosen, folder = sourcing.fetched_source(
+                facts, variant, crop, home, offline, progress, command
+            )
         else:
             chosen, folder = sourcing.find_source(facts, source, variant, crop, partial)
-        read = readers.reader_of(chosen)
+        read, read_arrays = readers.reader_of(chosen), readers.array_reader_of(chosen)
         return Input(
             chosen.name,
             lambda: read(facts, chosen, folder, crop != NO_CROP),
             list(sourcing.described_files(chosen, folder, crop)),
             chosen.names_sha256,
             sourcing.advice(chosen, crop),
+            partial_of(read_arrays, facts, chosen, folder) if read_arrays else None,
         )
 
     return prepare_input(
         facts,
         recipe,
-        Form(container, encoding, shard_bytes, usable_cores() if threads is None else threads),
+        Form(container, encoding, shard_bytes, threads),
         find_input,
         source=variant,
         partial=partial,
@@ -145,6 +162,11 @@ def prepare_input(
     """As `prepare`, for an input that is found only if the store is not there yet."""
     from filelock import FileLock
 
+    if form.container == RECORDS_IN_PLACE and source != RECORDS:
+        raise UsageError(
+            f"--format {RECORDS_IN_PLACE} is a Meta-Dataset conversion that is used where it lies: "
+            f"type `episodes prepare {facts.name} --format {RECORDS_IN_PLACE} --from RECORDS`"
+        )
     target = Path(out) if out else places.stores(home) / store_name(facts, recipe, form, partial)
     if target.is_symlink():
         target = target.resolve()
@@ -162,6 +184,12 @@ def prepare_input(
                 if not force:
                     return _already_prepared(target, wanted)
                 _refuse_other_folder(target)
+            if found_input.make is not None:
+                found_input.make(target)
+                return Store(target)
+            if form.container == in_place.CONTAINER:
+                in_place.make(target, facts, recipe, form, found_input, partial, progress)
+                return Store(target)
             _make(target, facts, recipe, form, found_input, spool, partial, skip_corrupt, progress)
             return Store(target)
     except (OSError, sqlite3.Error) as error:
@@ -174,8 +202,10 @@ def prepare_input(
 def store_name(
     facts: Manifest, recipe: Recipe, form: Form | None = None, partial: bool = False
 ) -> str:
-    """The name of the store: the dataset's, and what differs from its own recipe and from HDF5."""
-    container = f"-{form.container}" if form and form.container != "hdf5" else ""
+    """The name of the store: the dataset's, and what differs from its own recipe and container."""
+    container = ""
+    if form and form.container != in_place.default_container(facts, recipe, form.encoding):
+        container = f"-{form.container}"
     return f"{facts.name}{suffix(recipe, facts)}{'-partial' if partial else ''}{container}"
 
 

@@ -1,7 +1,7 @@
 """From a whole spool to a store: rows in class order and natural order, shards, description."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,14 @@ from episodes.prepare.spool import Entry, Spool
 from episodes.progress import Progress
 from episodes.recipe import Recipe
 from episodes.store.digest import ContentDigest
-from episodes.store.layout import CONTAINERS, ENCODINGS, StoreInfo, write_info
+from episodes.store.layout import (
+    CONTAINERS,
+    ENCODINGS,
+    ONLY_ENCODING,
+    ShardInfo,
+    StoreInfo,
+    write_info,
+)
 from episodes.store.shards import DEFAULT_SHARD_BYTES, writer
 from episodes.version import installed_version
 
@@ -41,6 +48,10 @@ class Form:
             raise unknown_name("format", self.container, CONTAINERS)
         if self.encoding not in ENCODINGS:
             raise unknown_name("encoding", self.encoding, ENCODINGS)
+        if self.encoding != ONLY_ENCODING.get(self.container, self.encoding):
+            raise UsageError(
+                f"--format {self.container} keeps images as they are: leave --encoding out"
+            )
         if self.shard_bytes < 1 or self.threads < 1:
             raise UsageError(
                 f"shard_bytes {self.shard_bytes} and threads {self.threads} must be 1 or more"
@@ -106,23 +117,48 @@ def build(
             written += len(ids)
             if progress:
                 progress("writing the store", written, sum(sizes))
-    content_digest = digest.hexdigest()
+    info = described(
+        name,
+        facts,
+        recipe,
+        form,
+        contents,
+        dict(zip(class_names, sizes, strict=True)),
+        shape,
+        shards.finish(),
+        digest.hexdigest(),
+    )
+    complete(folder, info, facts)
+
+
+def described(
+    name: str,
+    facts: Manifest,
+    recipe: Recipe,
+    form: Form,
+    contents: Contents,
+    class_sizes: Mapping[str, int],
+    shape: tuple[int, int, int] | None,
+    shards: tuple[ShardInfo, ...],
+    content_digest: str,
+) -> StoreInfo:
+    """The description of the store `name`, whose classes, in their order, are of `class_sizes`."""
     whole = contents.completeness.whole and not contents.corrupt
-    info = StoreInfo(
+    return StoreInfo(
         name=name,
         dataset=facts.name,
         title=facts.title,
         version=facts.version,
         homepage=facts.homepage,
-        class_names=tuple(class_names),
-        class_sizes=tuple(sizes),
-        splits=splits(facts, recipe, present),
+        class_names=tuple(class_sizes),
+        class_sizes=tuple(class_sizes.values()),
+        splits=splits(facts, recipe, _present(facts, recipe, class_sizes)),
         default_scheme=facts.default_scheme,
         channels=facts.image.channels,
         image_shape=shape,
         preprocessing=asdict(recipe),
         training=facts.training,
-        shards=shards.finish(),
+        shards=shards,
         content_digest=content_digest,
         manifest_digest=facts.digest,
         licence=facts.licence,
@@ -142,6 +178,10 @@ def build(
         encoding=form.encoding,
         tool_version=installed_version(),
     )
+
+
+def complete(folder: Path, info: StoreInfo, facts: Manifest) -> None:
+    """Write the card and, last, the description of the store in `folder`."""
     write_card(folder, info, facts)
     write_info(folder, info)
     sync_file(folder / "store.json")
@@ -162,6 +202,12 @@ def splits(
         }
         for scheme in facts.schemes.values()
     }
+
+
+def _present(facts: Manifest, recipe: Recipe, kept: Collection[str]) -> list[int]:
+    """The manifest's classes that are among the names `kept`."""
+    suffix = "/rot000" if recipe.rotations else ""
+    return [index for index, name in enumerate(facts.class_names) if f"{name}{suffix}" in kept]
 
 
 def natural_order(name: str) -> tuple[list[tuple[int, int, str]], str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from episodes import download, places, readers
 from episodes.download.checks import checksums
-from episodes.errors import EpisodesError, UsageError, unknown_name
+from episodes.errors import EpisodesError, UsageError, some_of, unknown_name
 from episodes.manifest import Manifest, Source, SourceFile
 from episodes.progress import Progress
 
@@ -62,6 +62,7 @@ def fetched_source(
     home: Path | None,
     offline: bool,
     progress: Progress | None,
+    command: str | None = None,
 ) -> tuple[Source, Path]:
     """A source whose files are under `downloads/`, after fetching what is not there yet."""
     candidates = [named_source(facts, variant)] if variant else list(facts.sources)
@@ -78,7 +79,7 @@ def fetched_source(
     source = named_source(facts, variant) if variant else facts.fetched_source
     folder = _downloads(facts, source, home)
     needed = replace(source, files=source.files_for(crop))
-    download.fetch_source(facts.name, needed, folder, progress, offline=offline)
+    download.fetch_source(facts.name, needed, folder, progress, offline=offline, command=command)
     return source, folder
 
 
@@ -115,7 +116,7 @@ def advice(source: Source, crop: str) -> str:
     """What to do where the source's files do not hold what they should."""
     files = source.files_for(crop)
     pages = dict.fromkeys(download.page_of(file) for file in files)
-    return f"get {', '.join(file.name for file in files)} whole ({', '.join(pages)})"
+    return f"get {some_of(file.name for file in files)} whole ({some_of(pages)})"
 
 
 def _is_original(file: SourceFile, path: Path, sums: Mapping[str, str]) -> bool | None:
@@ -150,9 +151,12 @@ def _folder_around(given: Path, sources: list[Source]) -> Path:
 
 def _wanted(sources: list[Source]) -> str:
     wanted = [
-        " and ".join(
-            file.name + (f" (or the folder {file.extracted})" if file.extracted else "")
-            for file in source.files
+        some_of(
+            (
+                file.name + (f" (or the folder {file.extracted})" if file.extracted else "")
+                for file in source.files
+            ),
+            between=" and ",
         )
         for source in sources
         if source.files

@@ -2,7 +2,8 @@
 
 A reader module has `records(manifest, source, folder, boxes)`: every image in the files' own order,
 one after the other, with its object's box where `boxes` asks for them. It may have
-`is_there(source, folder)`, where the source's files have no fixed names.
+`is_there(source, folder)`, where the source's files have no fixed names, and
+`arrays(manifest, source, folder)`, where they are arrays of pixels that can be used as they are.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,12 +37,37 @@ class Record:
     inverted: bool = False
 
 
+@dataclass(frozen=True)
+class PixelArray:
+    """A class's images as they lie in a file: uint8 [rows, H, W, C] from byte `offset` to its end.
+
+    An image's id is its row.
+    """
+
+    class_name: str
+    path: Path
+    offset: int
+    rows: int
+
+
 Reader = Callable[[Manifest, Source, Path, bool], Iterator[Record]]
+ArrayReader = Callable[[Manifest, Source, Path], Iterator[PixelArray]]
 
 
 def reader_of(source: Source) -> Reader:
     """The function that reads the raw layout of `source`."""
     reader: Reader = _module(source).records
+    return reader
+
+
+def declared_files(manifest: Manifest, source: Source) -> tuple[SourceFile, ...]:
+    """The files of `source` in the manifest: those too that a partial preparation goes without."""
+    return next(entry.files for entry in manifest.sources if entry.name == source.name)
+
+
+def array_reader_of(source: Source) -> ArrayReader | None:
+    """The function that finds the arrays of `source`; None where its files are no arrays."""
+    reader: ArrayReader | None = getattr(_module(source), "arrays", None)
     return reader
 
 

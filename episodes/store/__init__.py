@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ class Store:
 
     Rows are sorted by class and, inside a class, by the natural order of the source id. Opening
     checks the description, the size of every shard, and every index; raises EpisodesError where
-    they disagree. With `size`, a view: see `at_size`.
+    they disagree. With `size` or `channels`, a view: see `at_size`.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Store:
         expected_digest: str | None = None,
         size: int | None = None,
         resize: str | None = None,
+        channels: int | None = None,
     ) -> None:
         self.path = path
         self.info: StoreInfo = read_info(path)
@@ -48,6 +50,7 @@ class Store:
                 f"expected {expected_digest[:12]}…"
             )
         self._size, self._resize = size, resize or str(self.info.preprocessing.get("resize"))
+        self._channels = channels
         if size is not None:
             codec.check_method(self._resize)
         self._advice = f"type {self.info.command_to_replace(path)}"
@@ -55,12 +58,14 @@ class Store:
 
     def __repr__(self) -> str:
         view = "" if self._size is None else f", at {self._size} pixels"
+        view += "" if self._channels is None else f", in {self._channels} channels"
         return (
             f"Store({self.name!r}, {len(self.class_names)} classes, {self.info.rows} images{view})"
         )
 
-    def __reduce__(self) -> tuple[type["Store"], tuple[Path, str, int | None, str]]:
-        return Store, (self.path, self.info.content_digest, self._size, self._resize)
+    def __reduce__(self) -> tuple[type["Store"], tuple[Path, str, int | None, str, int | None]]:
+        digest = self.info.content_digest
+        return Store, (self.path, digest, self._size, self._resize, self._channels)
 
     @property
     def name(self) -> str:
@@ -69,12 +74,23 @@ class Store:
 
     @property
     def digest(self) -> str:
-        """The content digest, SHA-256 in hex; of a view, a hash of it, the size and the method."""
+        """The content digest, SHA-256 in hex; of a view, a hash of it and of what the view does."""
         content = self.info.content_digest
-        if self._size is None:
+        if not self.is_view:
             return content
         view = f"episodes-view/1\n{content}\n{self._size}\n{self._resize}"
+        view += "" if self._channels is None else f"\n{self._channels} channels"
         return hashlib.sha256(view.encode()).hexdigest()
+
+    @property
+    def is_view(self) -> bool:
+        """Whether images are resized or change their channels when they are gathered."""
+        return self._size is not None or self._channels is not None
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for RGB."""
+        return self._channels or self.info.channels
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -83,33 +99,43 @@ class Store:
         Raises UsageError where the images differ in size and the store is not a view.
         """
         if self._size is not None:
-            return self._size, self._size, self.info.channels
+            return self._size, self._size, self.channels
         if self.info.image_shape is None:
             raise UsageError(
                 f"the images of {self.name} differ in size: open it at one "
                 f"(episodes.open({self.name!r}, size=84), episodes show --size 84), "
                 f"or type `{self.info.command} --size 84`"
             )
-        return self.info.image_shape
+        return (*self.info.image_shape[:2], self.channels)
 
-    def at_size(self, size: int, resize: str | None = None) -> "Store":
+    def at_size(self, size: int, resize: str | None = None, channels: int | None = None) -> "Store":
         """A view whose images are decoded and resized to `size` pixels a side when gathered.
 
-        `resize` is a method of `episodes.images.resize` (default: the recipe's). The store itself
-        where its images have that size already. Raises UsageError for a store of raw pixels of
-        another size, which are not the originals, and for a size or method that there is not.
+        `resize` is a method of `episodes.images.resize` (default: the recipe's); `channels` 3
+        repeats grey and 1 makes colours grey (default: the store's own). The store itself where its
+        images are so already. Raises UsageError for a store of raw pixels of another size, which
+        are not the originals, and for a size, method or number of channels that there is not.
         """
         if not 1 <= size <= LARGEST_SIZE:
             raise UsageError(f"size is {size}; expected 1 to {LARGEST_SIZE} pixels")
-        if self.info.image_shape == (size, size, self.info.channels):
-            return self if self._size is None else Store(self.path, self.info.content_digest)
-        if self.info.encoding == "raw" and self.info.image_shape is not None:
+        if channels not in (None, *codec.MODES):
+            raise UsageError(f"channels is {channels}; expected 1 or 3")
+        has_size = self.info.image_shape is not None and self.info.image_shape[:2] == (size, size)
+        if not has_size and not self.info.keeps_originals:
+            assert self.info.image_shape is not None
             height, width, _ = self.info.image_shape
             raise UsageError(
                 f"{self.name} holds pixels of {height}x{width}, which are not resized again: type "
                 f"`{self.info.command} --size {size}`"
             )
-        return Store(self.path, self.info.content_digest, size, resize)
+        if resize is not None:
+            codec.check_method(resize)
+        view = object.__new__(Store)
+        view.__dict__.update(self.__dict__)  # the same open files
+        view._size = None if has_size else size
+        view._resize = resize or str(self.info.preprocessing.get("resize"))
+        view._channels = None if channels == self.info.channels else channels
+        return view if view.is_view or self.is_view else self
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -149,7 +175,10 @@ class Store:
                 f"nobody published normalisation constants of {dataset}: give your own, "
                 "episodes.manifest.Normalisation(mean=..., std=...)"
             )
-        return shipped.normalisation
+        constants = shipped.normalisation
+        if (len(constants.mean), self.channels) != (1, 3):
+            return constants
+        return replace(constants, mean=constants.mean * 3, std=constants.std * 3)
 
     def split_name(self, split: str) -> str:
         """The full name, SCHEME.PART, of `split`, which may leave the scheme out.
@@ -179,21 +208,21 @@ class Store:
         Raises EpisodesError for rows that are not there, a shard that was changed, and an image
         that does not decode.
         """
-        if self.info.keeps_pixels:
+        if self.info.keeps_pixels and not self.is_view:
             return self._rows.gather(rows, out)
         shape = self.image_shape
         if out is None:
             out = np.empty((len(rows), *shape), np.uint8)
-        for position, row in enumerate(rows):
-            image = self.image(row)
+        own = self._rows.gather(rows) if self.info.keeps_pixels else map(self.image, rows)
+        for position, image in enumerate(own):
             if self._size is not None:
                 image = codec.resize(image, self._size, self._resize)
-            elif image.shape != shape:
+            elif image.shape[:2] != shape[:2]:
                 raise EpisodesError(
-                    f"the image {self._image_name(row)} is {image.shape}; "
-                    f"store.json says {shape}: {self._advice}"
+                    f"the image {self._image_name(rows[position])} is {image.shape}; "
+                    f"store.json says {self.info.image_shape}: {self._advice}"
                 )
-            out[position] = image
+            out[position] = codec.as_channels(image, self.channels)
         return out
 
     def gathers(self, rows: np.ndarray, size: int) -> Sequence[Callable[[np.ndarray], object]]:
@@ -201,13 +230,13 @@ class Store:
 
         As `images`, for many batches at once: quicker, because the rows are looked up together.
         """
-        if self.info.keeps_pixels:
+        if self.info.keeps_pixels and not self.is_view:
             return self._rows.gathers(rows, size)
         batches = (rows[first : first + size] for first in range(0, max(1, len(rows)), size))
         return [partial(self.images, batch) for batch in batches]
 
     def image(self, row: int) -> np.ndarray:
-        """One image at its own size, uint8 [H, W, C], also of a view."""
+        """One image at its own size, in its own channels, uint8 [H, W, C], also of a view."""
         if self.info.keeps_pixels:
             return self._rows.gather(np.array([row]))[0]
         encoded = self._rows.encoded(row)
@@ -284,14 +313,22 @@ class Store:
         return f"{self.class_names[class_id]}/{self.ids(np.array([row]))[0]}"
 
 
-def open(name_or_path: str | Path, *, home: Path | None = None, size: int | None = None) -> Store:
-    """The prepared store of that name, or at that path; with `size`, its view of that size.
+def open(
+    name_or_path: str | Path,
+    *,
+    home: Path | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+) -> Store:
+    """The prepared store of that name, or at that path; its view of that `size` and `channels`.
 
     A generated dataset is prepared on first use. Raises EpisodesError where the store is not there
     or not whole, and UsageError for an unknown name, with the nearest match.
     """
     store = _open(name_or_path, home)
-    return store if size is None else store.at_size(size)
+    if size is None and channels is None:
+        return store
+    return store.at_size(store.image_shape[0] if size is None else size, channels=channels)
 
 
 def _open(name_or_path: str | Path, home: Path | None) -> Store:
@@ -299,6 +336,7 @@ def _open(name_or_path: str | Path, home: Path | None) -> Store:
 
     name = str(name_or_path)
     if isinstance(name_or_path, Path) or os.sep in name or name in (".", ".."):
+        _refuse_conversion(Path(name_or_path))
         return Store(Path(name_or_path))
     folder = places.stores(home) / name
     if folder.is_dir():
@@ -317,3 +355,14 @@ def _open(name_or_path: str | Path, home: Path | None) -> Store:
                 f"see `episodes prepare {dataset} --help`"
             )
     raise unknown_name("dataset", name, sorted({*manifest.names(), *prepared}))
+
+
+def _refuse_conversion(path: Path) -> None:
+    """Raises UsageError, with what to type first, for a folder that is a conversion's."""
+    from episodes.meta_dataset.specification_file import is_conversion
+
+    if is_conversion(path):
+        raise UsageError(
+            f"{path} is a Meta-Dataset conversion: type `episodes prepare NAME --from {path} "
+            "--format tfrecord` once, which checks its files and uses them where they lie"
+        )

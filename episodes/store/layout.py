@@ -25,10 +25,13 @@ from episodes.store.checking import (
 FORMAT = "episodes-store/2"
 FILE_NAME = "store.json"
 CARD_NAME = "card.md"
-CONTAINERS = ("hdf5", "webdataset")
+RECORDS_IN_PLACE = "tfrecord"
+CONTAINERS = ("hdf5", "webdataset", "npy", RECORDS_IN_PLACE)
+ONLY_ENCODING = {"npy": "raw", RECORDS_IN_PLACE: "original"}
 ENCODINGS = ("raw", "original")
 OWN_INPUTS = {"folder": "folder PATH", "csv": "csv PATH", "hf": "hf:REPO"}
-SHARD_NAME = re.compile(r"shard-([0-9]{5}|[1-9][0-9]{5,})\.(h5|tar|npy)")
+RECORDS = "records"  # the source of what was made from a Meta-Dataset conversion
+SHARD_NAME = re.compile(r"shard-([0-9]{5}|[1-9][0-9]{5,})\.(h5|tar|npy|tfrecords)")
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class ShardInfo:
     """One shard: its file, size, hash and rows, and where to find the rows in it.
 
     An HDF5 file has `arrays`, the byte offsets of its datasets `images`, `ids` (each `id_bytes`
-    wide) and, where images are kept encoded, `offsets`. A tar has an `index` instead.
+    wide) and, where images are kept encoded, `offsets`. A tar has an `index` instead. An .npy file,
+    the source's own, has `images` alone: an id is the number of the row in it.
     """
 
     file: str
@@ -115,10 +119,12 @@ class StoreInfo:
         check_types(self)
         if self.container not in CONTAINERS or self.encoding not in ENCODINGS:
             raise ValueError(f"there is no format {self.container!r}, {self.encoding!r}")
+        if self.encoding != ONLY_ENCODING.get(self.container, self.encoding):
+            raise ValueError(f"{self.container} has no encoding {self.encoding!r}")
         if self.channels not in (1, 3):
             raise ValueError(f"channels is {self.channels}; expected 1 or 3")
         if self.image_shape is None and self.keeps_pixels:
-            raise ValueError("raw pixels in HDF5 need one image shape")
+            raise ValueError(f"raw pixels in {self.container} need one image shape")
         if self.image_shape is not None:
             check_whole_numbers("image_shape", self.image_shape)
             if len(self.image_shape) != 3 or self.image_shape[2] != self.channels:
@@ -151,13 +157,18 @@ class StoreInfo:
     @property
     def keeps_pixels(self) -> bool:
         """Whether rows are pixels to be gathered, and not image files to be decoded."""
-        return (self.container, self.encoding) == ("hdf5", "raw")
+        return self.encoding == "raw" and self.container != "webdataset"
+
+    @property
+    def keeps_originals(self) -> bool:
+        """Whether rows are the source's own images, so that to resize them is no second time."""
+        return self.encoding == "original" or self.container == "npy" or self.image_shape is None
 
     @property
     def _arrays(self) -> set[str]:
         """The datasets of which a shard of this format has the byte offsets."""
-        if self.container == "webdataset":
-            return set()
+        if self.container != "hdf5":
+            return {"images"} if self.container == "npy" else set()
         return {"images", "ids"} | ({"offsets"} if self.encoding == "original" else set())
 
     @property
@@ -184,7 +195,8 @@ class StoreInfo:
             return f"episodes.from_arrays(..., name={self.dataset!r}, force=True)"
         if own := OWN_INPUTS.get(self.source):
             return f"episodes prepare {own} --name {shlex.quote(self.dataset)}"
-        return f"episodes prepare {shlex.quote(self.dataset)}"
+        given = " --from RECORDS" if self.source == RECORDS else ""
+        return f"episodes prepare {shlex.quote(self.dataset)}{given}"
 
     def command_to_replace(self, folder: Path) -> str:
         """What to type to make this store in `folder` again."""
@@ -194,7 +206,7 @@ class StoreInfo:
             f"--resize {recipe.get('resize')}": recipe.get("size") is not None,
             "--rotations": recipe.get("rotations", False),
             f"--crop {recipe.get('crop')}": recipe.get("crop", "none") != "none",
-            "--drop-twins": recipe.get("twins") == "dropped",
+            "--drop-twins": recipe.get("twins") == "dropped" and self.source != RECORDS,
             f"--format {self.container}": self.container != "hdf5",
             f"--encoding {self.encoding}": self.encoding != "raw",
             "--partial": self.partial,

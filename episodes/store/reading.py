@@ -19,14 +19,19 @@ class Shard:
 
     def __init__(self, folder: Path, shard: ShardInfo, info: StoreInfo, advice: str) -> None:
         self.file = MappedFile(folder / shard.file, shard.bytes, advice)
+        if info.container == "npy":
+            self.file.expect_scattered()
         self.pixels: np.ndarray | None = None
+        self._ids: np.ndarray | None
         if shard.index is not None:
             index = read_index(folder, shard, advice)
             self._starts, self._ids = index["offset"], index["id"]
             self._ends = self._starts + index["length"]
             return
         first = shard.arrays["images"]
-        self._ids = self.file.array(f"S{shard.id_bytes}", shard.rows, shard.arrays["ids"])
+        self._ids = None
+        if "ids" in shard.arrays:
+            self._ids = self.file.array(f"S{shard.id_bytes}", shard.rows, shard.arrays["ids"])
         if info.keeps_pixels:
             assert info.image_shape is not None
             count = shard.rows * prod(info.image_shape)
@@ -52,6 +57,8 @@ class Shard:
     def ids(self, rows: np.ndarray) -> list[str]:
         """The source ids of `rows`."""
         self.file.refuse_changed()
+        if self._ids is None:
+            return list(map(str, rows.tolist()))
         try:
             return [image_id.decode() for image_id in self._ids[rows]]
         except UnicodeDecodeError:

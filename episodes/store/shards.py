@@ -8,7 +8,7 @@ import numpy as np
 
 from episodes.errors import UsageError, unknown_name
 from episodes.store.hdf5 import EncodedHdf5Writer, RawHdf5Writer
-from episodes.store.layout import CONTAINERS, ENCODINGS, ShardInfo
+from episodes.store.layout import CONTAINERS, ENCODINGS, ONLY_ENCODING, ShardInfo
 from episodes.store.webdataset import TarWriter
 
 DEFAULT_SHARD_BYTES = 10**9
@@ -46,13 +46,17 @@ def writer(
     """A writer of `rows` rows into `folder`, in shards of about `shard_bytes` of images.
 
     `dataset` and `class_names` (by class id) go into the shards so that they explain themselves;
-    `threads` encode PNGs. Raises UsageError for a format that there is not, and for raw HDF5
+    `threads` encode PNGs. Raises UsageError for a format that is not written, and for raw HDF5
     without one image shape.
     """
     if container not in CONTAINERS:
         raise unknown_name("format", container, CONTAINERS)
     if encoding not in ENCODINGS:
         raise unknown_name("encoding", encoding, ENCODINGS)
+    if container in ONLY_ENCODING:
+        raise UsageError(
+            f"{container} is the source's own files, linked to: choose hdf5 or webdataset"
+        )
     if container == "webdataset":
         return TarWriter(folder, encoding, shard_bytes, threads, class_names)
     if encoding == "original":

@@ -21,14 +21,16 @@ from tests.episodes.servers import Server, serving
 
 LAYOUTS = all_layouts()
 CUTS = ["cut 700", "hang-up", "cut 900", "status 503", "cut 1"]
+BYTES_BEFORE_THE_THIRD = 700
 
 
-def expected_row(image: bytes | np.ndarray, size: int, resize: str) -> np.ndarray:
+def expected_row(image: bytes | np.ndarray, facts: Manifest) -> np.ndarray:
+    size, resize = facts.image.size, facts.image.resize
     picture = Image.open(io.BytesIO(image)) if isinstance(image, bytes) else Image.fromarray(image)
-    picture = picture.convert("RGB")
+    picture = picture.convert({1: "L", 3: "RGB"}[facts.image.channels])
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling[resize.upper()])
-    return np.asarray(picture)
+    return np.asarray(picture).reshape(size, size, facts.image.channels)
 
 
 def check(store: Store, facts: Manifest, images: Images) -> None:
@@ -44,8 +46,7 @@ def check(store: Store, facts: Manifest, images: Images) -> None:
     some = range(0, len(wanted), max(1, len(wanted) // 40))
     rows = store.images(np.array(some))
     for row, position in zip(rows, some, strict=True):
-        expected = expected_row(images[wanted[position]], facts.image.size, facts.image.resize)
-        np.testing.assert_array_equal(row, expected)
+        np.testing.assert_array_equal(row, expected_row(images[wanted[position]], facts))
 
 
 def hosted(facts: Manifest, folder: Path, server: Server) -> Manifest:
@@ -82,8 +83,12 @@ def test_from_its_archives_over_http_in_both_formats(
     with serving(archives, scripts) as server:
         online = hosted(facts, archives, server)
         fetched = prepare(online, home=tmp_path / "fetched", container="webdataset", threads=1)
-        asked = {name: len(server.files[name].requests) for name in scripts}
-        assert min(asked.values()) >= 3, asked
+        asked = {
+            name: len(server.files[name].requests)
+            for name in scripts
+            if (archives / name).stat().st_size > BYTES_BEFORE_THE_THIRD
+        }
+        assert asked and min(asked.values()) >= 3, asked
     assert fetched.digest == store.digest
     check(fetched, facts, images)
     fetched.verify(deep=True)

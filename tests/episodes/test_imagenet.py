@@ -1,7 +1,9 @@
 import tarfile
+from collections import Counter
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -9,6 +11,7 @@ from episodes import images, manifest, readers
 from episodes.cli import main
 from episodes.errors import EpisodesError
 from episodes.manifest import Manifest
+from episodes.prepare import prepare
 from tests.episodes.layouts import imagenet, small
 from tests.episodes.layouts.reading import assert_same, read
 
@@ -106,6 +109,59 @@ def test_the_class_table() -> None:
     parts = {name: len(classes) for name, classes in facts.schemes["meta-dataset"].classes.items()}
     assert parts == {"train": 712, "val": 158, "test": 130}
     assert len(facts.schemes["meta-dataset-v2"].classes["train"]) == 1000
+
+
+def test_what_meta_dataset_skips_is_listed_and_left_out_on_demand(tmp_path: Path) -> None:
+    facts = manifest.load("imagenet")
+    assert facts.twins is not None
+    skipped = [image.split("/") for image in facts.twins.images]
+    assert len(skipped) == 403
+    assert all(imagenet_name.startswith(f"{wnid}_") for wnid, imagenet_name in skipped)
+    left = Counter(dict(zip(facts.class_names, facts.class_images, strict=True)))
+    left.subtract(wnid for wnid, _ in skipped)
+    assert (left.total(), min(left.values()), max(left.values())) == (1_280_764, 732, 1300)
+    scheme = facts.schemes["meta-dataset"]
+    assert {
+        part: sum(left[facts.class_names[index]] for index in classes)
+        for part, classes in scheme.classes.items()
+    } == {"train": 915_249, "val": 199_833, "test": 165_682}
+
+
+def test_the_skipped_that_are_cubs_are_the_twins_that_cub_lists() -> None:
+    ours, cubs = manifest.load("imagenet").twins, manifest.load("cub").twins
+    assert ours is not None and cubs is not None
+    found = {image: twin for image, twin in ours.images.items() if twin.startswith("cub/")}
+    assert found == {there: f"cub/{PurePath(here).name}" for here, there in cubs.images.items()}
+    others = Counter(twin.split("/")[0] for twin in ours.images.values())
+    assert others.keys() == {"cub", "caltech101", "caltech256"} and others["cub"] == 43
+
+
+def test_skipped_files_are_left_out(tmp_path: Path) -> None:
+    shipped = manifest.load("imagenet")
+    assert shipped.twins is not None
+    name = "n01531178_12730.JPEG"
+    twins = replace(
+        shipped.twins, images={f"n01531178/{name}": shipped.twins.images[f"n01531178/{name}"]}
+    )
+    classes = {"train": (0, 1), "val": (), "test": ()}
+    few = replace(
+        small(shipped, "ilsvrc-train"),
+        class_names=("n01531178", "n01532829"),
+        class_images=(3, 2),
+        images=5,
+        twins=twins,
+        schemes={
+            name: replace(scheme, classes=classes) for name, scheme in shipped.schemes.items()
+        },
+    )
+    files = {"n01531178": ["n01531178_9.JPEG", name, "n01531178_7.JPEG"]}
+    files["n01532829"] = imagenet.file_names("n01532829", 2)
+    imagenet.write_tar(tmp_path, files)
+    kept = prepare(few, tmp_path, home=tmp_path, threads=1)
+    left = prepare(few, tmp_path, home=tmp_path, drop_twins=True, threads=1)
+    assert (kept.name, kept.info.rows) == ("imagenet", 5)
+    assert (left.name, tuple(left.class_sizes)) == ("imagenet-no-twins", (2, 2))
+    assert left.ids(np.arange(2)) == ["n01531178_7.JPEG", "n01531178_9.JPEG"]
 
 
 def test_it_can_only_be_had_with_an_account() -> None:

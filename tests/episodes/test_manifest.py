@@ -51,6 +51,8 @@ def test_omniglot_has_the_published_splits() -> None:
 PUBLISHED = {
     ("aircraft", "frn"): "aircraft.frn",
     ("aircraft", "meta-dataset"): "aircraft.meta-dataset",
+    ("cifar-10", "meta-dataset"): "cifar10.meta-dataset-extra",
+    ("cifar-100", "meta-dataset"): "cifar100.meta-dataset-extra",
     ("cifar-fs", "bertinetto"): "cifar-fs.bertinetto",
     ("cub", "bi-frn"): "cub.bi-frn",
     ("cub", "closerlook"): "cub.closerlook",
@@ -59,15 +61,22 @@ PUBLISHED = {
     ("cub", "frn"): "cub.frn",
     ("cub", "meta-dataset"): "cu_birds.meta-dataset",
     ("dogs", "dn4"): "stanford-dogs.dn4",
+    ("dtd", "meta-dataset"): "dtd.meta-dataset",
     ("fc100", "tadam"): "fc100.tadam",
+    ("fungi", "meta-dataset"): "fungi.meta-dataset",
     ("imagenet", "meta-dataset"): "ilsvrc_2012.meta-dataset",
     ("imagenet", "meta-dataset-v2"): "ilsvrc_2012.meta-dataset-v2",
     ("miniimagenet", "ravi-larochelle"): "miniimagenet.ravi-larochelle",
     ("miniimagenet-vinyals", "vinyals"): "miniimagenet.vinyals",
+    ("mnist", "meta-dataset"): "mnist.meta-dataset-extra",
+    ("mscoco", "meta-dataset"): "mscoco.meta-dataset",
     ("omniglot", "lake"): "omniglot.lake",
     ("omniglot", "meta-dataset"): "omniglot.meta-dataset",
     ("omniglot", "vinyals"): "omniglot.vinyals",
+    ("quickdraw", "meta-dataset"): "quickdraw.meta-dataset",
     ("tieredimagenet", "ren2018"): "tieredimagenet.ren2018",
+    ("traffic-sign", "meta-dataset"): "traffic_sign.meta-dataset",
+    ("vgg-flower", "meta-dataset"): "vgg_flower.meta-dataset",
 }
 BY_RULE = {("dogs", "episodes-60-30-30"): "stanford-dogs.closerlook-rule-inferred"}
 
@@ -107,14 +116,23 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TO_MINUS_ONE = ((0.5,) * 3, (0.5,) * 3)
 NORMALISATIONS = {
     "aircraft": TO_MINUS_ONE,
+    "cifar-10": TO_MINUS_ONE,
+    "cifar-100": TO_MINUS_ONE,
     "cifar-fs": CIFAR_LEVELS,
     "cub": IMAGENET,
     "dogs": TO_MINUS_ONE,
+    "dtd": TO_MINUS_ONE,
     "fc100": CIFAR_LEVELS,
+    "fungi": TO_MINUS_ONE,
     "imagenet": IMAGENET,
     "miniimagenet": MINI_LEVELS,
+    "mnist": ((0.5,), (0.5,)),
+    "mscoco": TO_MINUS_ONE,
     "omniglot": ((0.5,), (0.5,)),
+    "quickdraw": ((0.5,), (0.5,)),
     "tieredimagenet": MINI_LEVELS,
+    "traffic-sign": TO_MINUS_ONE,
+    "vgg-flower": TO_MINUS_ONE,
 }
 
 

@@ -16,7 +16,21 @@ from episodes.manifest import Manifest
 Images = dict[tuple[str, str], bytes | np.ndarray]
 Writer = Callable[[Path, Manifest], Images]
 
-MODULES = ("aircraft", "cifar", "cub", "dogs", "imagenet", "miniimagenet", "tieredimagenet")
+MODULES = (
+    "aircraft",
+    "cifar",
+    "coco",
+    "cub",
+    "dogs",
+    "dtd",
+    "flowers",
+    "fungi",
+    "gtsrb",
+    "imagenet",
+    "miniimagenet",
+    "mnist",
+    "tieredimagenet",
+)
 
 
 def all_layouts() -> dict[tuple[str, str], Writer]:

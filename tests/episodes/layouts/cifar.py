@@ -1,4 +1,4 @@
-"""CIFAR-100: the python and binary archives, and what was re-packed for CIFAR-FS and FC100."""
+"""CIFAR: the python and binary archives of both, and what was re-packed for CIFAR-FS and FC100."""
 
 import io
 import tarfile
@@ -38,19 +38,25 @@ COARSE_LABEL = {
 }
 FINE_NAMES = sorted(COARSE_LABEL)
 OFFICIAL_PARTS = ("train", "test")
+NAMES_10 = [
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+]
 
 
 def batches(facts: Manifest) -> dict[str, tuple[list[int], np.ndarray]]:
-    """Of the official train and test: fine labels [N] in no order, and pixels [N, 32, 32, 3].
+    """Of the official train and test: labels [N] in no order, and pixels [N, 32, 32, 3].
 
-    A class's last image is in test, the others in train.
+    A class's last image is in test, the others in train; where only test is read, all are in it,
+    and train has another two.
     """
     random = np.random.default_rng(0)
     labels: dict[str, list[int]] = {"train": [], "test": []}
-    for label, name in enumerate(FINE_NAMES):
+    for label, name in enumerate(sorted(facts.class_names)):
         count = facts.class_images[facts.class_names.index(name)] or 0
-        labels["train"] += [label] * (count - 1)
-        labels["test"].append(label)
+        in_test = count if read_parts(facts) == ["test"] else 1
+        labels["train"] += [label] * (2 if read_parts(facts) == ["test"] else count - 1)
+        labels["test"] += [label] * in_test
     return {
         part: (
             random.permutation(labels[part]).tolist(),
@@ -60,11 +66,18 @@ def batches(facts: Manifest) -> dict[str, tuple[list[int], np.ndarray]]:
     }
 
 
+def read_parts(facts: Manifest) -> list[str]:
+    """The official parts that belong to the dataset."""
+    return ["test"] if facts.name in ("cifar-10", "cifar-100") else list(OFFICIAL_PARTS)
+
+
 def images_of(facts: Manifest) -> Images:
     """The images by class and id, which is the official part and the place in it."""
+    names = sorted(facts.class_names)
     return {
-        (FINE_NAMES[label], f"{part}-{place:05d}"): pixels
+        (names[label], f"{part}-{place:05d}"): pixels
         for part, (labels, images) in batches(facts).items()
+        if part in read_parts(facts)
         for place, (label, pixels) in enumerate(zip(labels, images, strict=True))
     }
 
@@ -111,6 +124,42 @@ def write_binary(folder: Path, facts: Manifest) -> Images:
         heads = np.array([coarse, labels], np.uint8).T
         files[f"cifar-100-binary/{part}.bin"] = np.hstack([heads, planes(pixels)]).tobytes()
     write_tar(folder / "cifar-100-binary.tar.gz", files)
+    return images_of(facts)
+
+
+def write_python_10(folder: Path, facts: Manifest) -> Images:
+    """cifar-10-python.tar.gz, its batches in the order of none."""
+    top, parts = "cifar-10-batches-py", batches(facts)
+    files = {f"{top}/data_batch_4": _pickle_10(*parts["train"], "training batch 4 of 5")}
+    files[f"{top}/readme.html"] = b"<html></html>"
+    files[f"{top}/test_batch"] = _pickle_10(*parts["test"], "testing batch 1 of 1")
+    meta = {"num_cases_per_batch": 10000, "label_names": NAMES_10, "num_vis": 3072}
+    files[f"{top}/batches.meta"] = python2.dumps(meta)
+    files[f"{top}/data_batch_1"] = _pickle_10(*parts["train"], "training batch 1 of 5")
+    write_tar(folder / "cifar-10-python.tar.gz", files)
+    return images_of(facts)
+
+
+def _pickle_10(labels: list[int], pixels: np.ndarray, title: str) -> bytes:
+    names = [f"{NAMES_10[label]}_s_{label:06d}.png" for label in labels]
+    batch = {"batch_label": title, "labels": labels, "data": planes(pixels), "filenames": names}
+    return python2.dumps(batch)
+
+
+def write_binary_10(folder: Path, facts: Manifest) -> Images:
+    """cifar-10-binary.tar.gz: label, 3,072 bytes, and so on; a blank line ends the names."""
+    top = "cifar-10-batches-bin"
+    files = {f"{top}/batches.meta.txt": "\n".join([*NAMES_10, "", ""]).encode()}
+    for part, name in (
+        ("train", "data_batch_1"),
+        ("test", "test_batch"),
+        ("train", "data_batch_5"),
+    ):
+        labels, pixels = batches(facts)[part]
+        heads = np.array([labels], np.uint8).T
+        files[f"{top}/{name}.bin"] = np.hstack([heads, planes(pixels)]).tobytes()
+    files[f"{top}/readme.html"] = b"<html></html>"
+    write_tar(folder / "cifar-10-binary.tar.gz", files)
     return images_of(facts)
 
 
@@ -165,6 +214,10 @@ def write_fc100_zip(folder: Path, facts: Manifest) -> Images:
 
 
 LAYOUTS = {
+    ("cifar-10", "cifar-10-python"): write_python_10,
+    ("cifar-10", "cifar-10-binary"): write_binary_10,
+    ("cifar-100", "cifar-100-python"): write_python,
+    ("cifar-100", "cifar-100-binary"): write_binary,
     ("cifar-fs", "cifar-100-python"): write_python,
     ("cifar-fs", "cifar-100-binary"): write_binary,
     ("cifar-fs", "bertinetto-zip"): write_png_zip,

@@ -50,3 +50,30 @@ class EpisodeBatch:
             index=int(self.index[position]),
             source=int(self.source[position]),
         )
+
+
+@dataclass(frozen=True)
+class PaddedBatch(EpisodeBatch):
+    """Several episodes of different sizes, filled up to one shape.
+
+    `ways` is int64 [n]; `support_mask` and `query_mask`, bool [n, support] and [n, query], tell
+    images from filling, which is black and has label -1. `class_ids` is int64 [n, most ways], -1
+    from each way on. An episode by itself has no filling.
+    """
+
+    ways: np.ndarray
+    support_mask: np.ndarray
+    query_mask: np.ndarray
+
+    def __getitem__(self, position: int) -> Episode:
+        support = self.support_mask[position].sum()
+        query = self.query_mask[position].sum()
+        return Episode(
+            support_images=self.support_images[position, :support],
+            support_labels=self.support_labels[position, :support],
+            query_images=self.query_images[position, :query],
+            query_labels=self.query_labels[position, :query],
+            class_ids=self.class_ids[position, : self.ways[position]],
+            index=int(self.index[position]),
+            source=int(self.source[position]),
+        )

@@ -49,6 +49,8 @@ def test_public_names_of_episodes() -> None:
         "Store",
         "Stream",
         "UsageError",
+        "VariableSpec",
+        "VariableStream",
         "from_arrays",
         "open",
         "stream",

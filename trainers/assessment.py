@@ -28,7 +28,11 @@ from trainers.progress import Progress
 from trainers.report import Figures, FixedEpisodes
 from trainers.run import Run, read_config
 from trainers.run_directory import RunDirectory
-from trainers.sources import Source, StoreSource, TaskStream, open_source
+from trainers.sources import (
+    Source,
+    TaskStream,
+    open_source,
+)
 
 
 def test(run: Run, directory: RunDirectory, position: Position, progress: Progress) -> Figures:
@@ -88,27 +92,37 @@ def test(run: Run, directory: RunDirectory, position: Position, progress: Progre
 
 
 def evaluate_run(
-    path: Path, dataset: str | None, split: str, given: Settings, progress: Progress
+    path: Path,
+    dataset: str | None,
+    split: str,
+    given: Settings,
+    progress: Progress,
+    reuse: bool = False,
 ) -> tuple[Path, Figures]:
     """Evaluate a run's best checkpoint and write eval-....json into its directory.
 
     `given` are settings that differ from the run's; `split` is [SCHEME.]PART, with the run's scheme
-    on the run's own dataset. Raises UsageError for another way than the head's, and for images that
-    the model was not made for.
+    on the run's own dataset. With `reuse` an evaluation that is there already is returned. Raises
+    UsageError for another way than the head's, and for images that the model was not made for.
     """
     directory = run_directory.find(path)
     recorded, tables = read_config(directory)
-    source = open_source(dataset or recorded.dataset)
+    channels = tables["store"].get("channels")
+    source = open_source(dataset or recorded.dataset, recorded.sampler, channels)
     check_fits(path, recorded, tables["store"], source, given)
     if source.name == tables["store"]["name"] and "." not in split:
         split = f"{recorded.split}.{split}"
     config = replace(recorded, **cast(dict[str, Any], given))
     machine.use(config.device, config.threads)
     learner = learners.build(recorded, source, config)
-    stream = source.stream(split, config.way, config.shot, config.query, config.episode_seed)
+    stream = source.stream(split, config.shape, config.episode_seed)
     fixed = fixed_episodes(config, source, stream)
     position = read_position(directory.last_checkpoint, directory.advice, recorded)
     best, iteration = best_checkpoint(directory, position)
+    checkpoint = {"iteration": iteration, "file": str(best.relative_to(directory.path))}
+    written = directory.path / _evaluation_name(source, stream.split, config)
+    if reuse and (earlier := _earlier(written, checkpoint)) is not None:
+        return written, earlier
     evaluation = evaluate(best, directory, recorded, learner, fixed, progress)
 
     test_figures = report.metric_figures(learner.metric, evaluation) | fixed.describe()
@@ -118,7 +132,7 @@ def evaluate_run(
     results: Figures = {
         "test": test_figures,
         "run": str(path),
-        "checkpoint": {"iteration": iteration, "file": str(best.relative_to(directory.path))},
+        "checkpoint": checkpoint,
         "rates": rates,
         "warnings": [
             *found.pop("warnings"),
@@ -130,24 +144,37 @@ def evaluate_run(
         "versions": provenance.versions(),
         "hardware": provenance.hardware(config.device, config.threads),
     }
-    way = "" if config.way is None else f"{config.way}w"
-    shape = f"{way}{config.shot}s{config.query}q-{config.eval_steps}steps"
-    where = f"{source.name}-{source.digest[:8]}-{stream.split}"
-    name = f"eval-{where}-{shape}-{config.episodes}episodes"
-    written = directory.path / f"{name}-seed{config.episode_seed}.json"
     write_whole(written, _as_json(results))
     return written, results
+
+
+def _evaluation_name(source: Source, split: str, config: RunConfig) -> str:
+    """The file of an evaluation, which says what was evaluated on."""
+    parts = zip(config.shape, "wsq", strict=True)
+    counts = "".join(f"{n}{letter}" for n, letter in parts if n is not None) or "variable"
+    where = f"{source.name}-{source.digest[:8]}-{split}"
+    name = f"eval-{where}-{counts}-{config.eval_steps}steps-{config.episodes}episodes"
+    return f"{name}-seed{config.episode_seed}.json"
+
+
+def _earlier(written: Path, checkpoint: Figures) -> Figures | None:
+    """What an earlier evaluation of this checkpoint wrote, if there was one."""
+    try:
+        found: Figures = json.loads(written.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if found.get("checkpoint") == checkpoint else None
 
 
 def check_fits(
     path: Path, recorded: RunConfig, trained_on: Mapping[str, Any], source: Source, given: Settings
 ) -> None:
     """Raises UsageError unless the model of the run in `path` can take such tasks."""
-    if (recorded.way is None) != source.is_regression:
+    if catalog.is_regression(recorded.dataset) != source.is_regression:
         kinds = {True: "regression tasks", False: "classes"}
         raise UsageError(
-            f"{path} was trained on {kinds[recorded.way is None]}, {source.name} has "
-            f"{kinds[recorded.way is not None]}: choose another --dataset"
+            f"{path} was trained on {kinds[not source.is_regression]}, {source.name} has "
+            f"{kinds[source.is_regression]}: choose another --dataset"
         )
     why = combinations.one_way(recorded)
     if given.get("way", recorded.way) != recorded.way and why is not None:
@@ -199,18 +226,18 @@ def evaluate(
 
 def fixed_episodes(config: RunConfig, source: Source, stream: TaskStream) -> FixedEpisodes:
     """The test tasks of these settings."""
-    shape = (config.way, config.shot, config.query)
-    return FixedEpisodes(source, stream, *shape, config.episodes, config.eval_steps)
+    return FixedEpisodes(source, stream, config.shape, config.episodes, config.eval_steps)
 
 
 def _what_to_know(
     recorded: RunConfig, trained_on: Mapping[str, Any], source: Source, split: str
 ) -> Figures:
     """Marks, classes trained on, and the warnings that follow; of regression there are none."""
-    if not isinstance(source, StoreSource):
+    stores = source.stores
+    if not stores:
         return {"warnings": [], "marks": marks.figures((), ())}
-    trained = marks.trained_on(recorded, trained_on, source.store)
-    shared = marks.overlap(trained, source.store, split)
+    trained = marks.trained_on(recorded, trained_on, stores)
+    shared = marks.overlap(trained, stores, split)
     return {
         "warnings": marks.warnings(trained, shared, f"{source.name} {split}"),
         "marks": marks.figures(trained.marks, source.marks),

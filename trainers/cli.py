@@ -101,6 +101,39 @@ def evaluate(run: Path, dataset: str | None, split: str, as_json: bool, **settin
     _print_results(results, str(written), as_json)
 
 
+@main.command("sources")
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "--sources", required=True, help="Datasets, or paths of stores, with commas between them."
+)
+@click.option("--episodes", type=int, default=600, show_default=True, help="Episodes a source.")
+@click.option(
+    "--beside", type=click.Path(path_type=Path), help="A JSON file of such a table, a paper's."
+)
+@json_option
+def sources(
+    runs: tuple[Path, ...], sources: str, episodes: int, beside: Path | None, as_json: bool
+) -> None:
+    """Compare RUNS on the test classes of several sources, with Meta-Dataset's ranks.
+
+    \b
+    Example:
+      trainers sources runs/a runs/b --sources omniglot,aircraft,cub
+    """
+    from trainers import source_table
+    from trainers.interrupt import Interrupt
+    from trainers.progress import progress
+
+    with machine.out_of_memory_told(), progress(Interrupt()) as shown:
+        table = source_table.measure(runs, sources.split(","), {"episodes": episodes}, shown)
+    if as_json:
+        click.echo(json.dumps(table.figures(), indent=1))
+        return
+    click.echo(table.markdown())
+    if beside is not None:
+        click.echo(f"\n{source_table.published(beside).markdown()}")
+
+
 @main.command("list")
 @json_option
 def list_names(as_json: bool) -> None:

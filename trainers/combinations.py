@@ -27,6 +27,7 @@ def check(config: "RunConfig") -> None:
     """Raises UsageError where settings contradict each other."""
     algorithm, scheme = catalog.find("algo", config.algo), catalog.find("lr", config.lr)
     _check_problem(config)
+    _check_sampler(config)
     _check_useless(config)
     _check_rates(config, algorithm, scheme)
     _check_outer_loss(config, algorithm)
@@ -38,8 +39,12 @@ def _check_problem(config: "RunConfig") -> None:
     is_regression = catalog.is_regression(config.dataset)
     if is_regression and config.way is not None:
         raise UsageError(f"--way {config.way} has no use in {config.dataset}: it has no classes")
-    if not is_regression and config.way is None:
+    if not is_regression and config.way is None and config.sampler == "uniform":
         raise UsageError(f"setting 'way' is missing: {config.dataset} has classes")
+    if config.sampler == "uniform" and "," in config.dataset:
+        raise UsageError(
+            f"--dataset {config.dataset}: several datasets need --sampler meta-dataset"
+        )
     if is_regression == (config.metric == "accuracy"):
         expected = "mse or r2" if is_regression else "accuracy"
         raise UsageError(f"--metric {config.metric} has no use in {config.dataset}: use {expected}")
@@ -54,6 +59,22 @@ def _check_problem(config: "RunConfig") -> None:
         raise UsageError(
             f"--head-init prototypes needs classes, {config.dataset} is regression: use learned"
         )
+
+
+def _check_sampler(config: "RunConfig") -> None:
+    if config.sampler == "uniform":
+        return
+    if catalog.is_regression(config.dataset):
+        raise UsageError(f"--sampler {config.sampler} draws classes, {config.dataset} has none")
+    if (why := one_way(config)) is not None:
+        reason, remedy = why
+        raise UsageError(
+            f"--sampler {config.sampler} gives each episode a way of its own, and {reason}: "
+            + (f"add {remedy}" if remedy else "use proto-maml, maml, anil or protonet")
+        )
+    for name in ("random_shots", "compile"):
+        if getattr(config, name):
+            raise UsageError(f"{flag(name, True)} needs episodes of one shape: --sampler uniform")
 
 
 def _check_useless(config: "RunConfig") -> None:

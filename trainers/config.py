@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from episodes.errors import EpisodesError, UsageError, unknown_name
 from trainers import catalog, combinations
@@ -20,6 +20,7 @@ DEFAULTS: Settings = {
     "algo": "anil",
     "lr": "personalized",
     "backbone": "conv4",
+    "sampler": "uniform",
     "way": 5,
     "shot": 1,
     "query": 15,
@@ -54,10 +55,27 @@ DEFAULTS: Settings = {
 }
 """The protocol of MLPLR's experiments; settings of catalog entries have their defaults there."""
 
+SHAPE = ("way", "shot", "query", "train_way", "train_shot", "train_query")
+
 RECORDED_TABLES = {
     "store": {"name", "digest"},
     "versions": {"python", "torch", "numpy"},
 }
+
+
+class Shape(NamedTuple):
+    """The classes, support and query images (or points) of tasks; None where there are none, or
+    where each task draws its own."""
+
+    way: int | None
+    shot: int | None
+    query: int | None
+
+    def __str__(self) -> str:
+        """`5-way 1-shot`."""
+        if self.shot is None:
+            return "variable way and shot" if self.way is None else f"{self.way}-way, variable shot"
+        return f"{self.shot}-shot" if self.way is None else f"{self.way}-way {self.shot}-shot"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +83,11 @@ class RunConfig:
     """The settings of one run, complete: the same settings over the same store are the same run.
 
     `way`, `shot` and `query` (per class) shape validation and test episodes, `train_*` the training
-    episodes; in regression `way` and `train_way` are None. `own` holds the settings of the catalog
-    entries in use, which others do not have; `grad_clip` is None where the outer gradient is not
-    clipped. Raises UsageError for a value that is out of range, unknown, or without a use.
+    episodes; in regression `way` and `train_way` are None, under `sampler` meta-dataset all that is
+    drawn. `own` holds the settings of the catalog entries in use, which others do not have;
+    `grad_clip` is None where the outer gradient is not clipped.
+
+    Raises UsageError for a value that is out of range, unknown, or without a use.
     """
 
     dataset: str
@@ -75,12 +95,13 @@ class RunConfig:
     algo: str
     lr: str
     backbone: str
+    sampler: str
     way: int | None
-    shot: int
-    query: int
+    shot: int | None
+    query: int | None
     train_way: int | None
-    train_shot: int
-    train_query: int
+    train_shot: int | None
+    train_query: int | None
     random_shots: bool
     steps: int
     eval_steps: int
@@ -130,6 +151,16 @@ class RunConfig:
             if name not in used and name in settings:
                 raise UsageError(f"{flag(name, settings[name])} has no use here: {_reason(name)}")
 
+    @property
+    def shape(self) -> Shape:
+        """That of validation and test tasks."""
+        return Shape(self.way, self.shot, self.query)
+
+    @property
+    def training_shape(self) -> Shape:
+        """That of training tasks."""
+        return Shape(self.train_way, self.train_shot, self.train_query)
+
     def settings(self) -> Settings:
         """The settings that have a value: the fields in their order, then the entries' own."""
         shared = {name: value for name, value in asdict(self).items() if name != "own"}
@@ -149,7 +180,7 @@ _OWNED = {
 
 def from_settings(settings: Mapping[str, Value]) -> RunConfig:
     """The run of complete settings; raises UsageError as `RunConfig`."""
-    shared: dict[str, Any] = {"way": None, "train_way": None}
+    shared: dict[str, Any] = dict.fromkeys(SHAPE)
     shared |= {n: value for n, value in settings.items() if n in _SHARED}
     return RunConfig(**shared, own={n: v for n, v in settings.items() if n not in _SHARED})
 
@@ -279,6 +310,9 @@ def _resolved(given: Mapping[str, Value], defaults: Mapping[str, Value]) -> Sett
         entry = catalog.find(setting, str(settings[setting])) if setting in settings else None
         if entry is not None:
             settings = {**entry.settings, **settings, **entry.changes, **given}
+    if settings["sampler"] == "meta-dataset":
+        drawn = set(SHAPE) - given.keys()
+        settings = {name: value for name, value in settings.items() if name not in drawn}
     for name in ("way", "shot", "query"):
         if name in settings:
             settings.setdefault(f"train_{name}", settings[name])

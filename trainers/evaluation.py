@@ -9,8 +9,9 @@ from torch import Tensor
 
 from trainers.algorithms import Adaptation, Algorithm, TaskResult
 from trainers.metrics import Metric
+from trainers.padding import one_by_one
 from trainers.tasks.metrics import confidence_interval
-from trainers.types import Params, Task, each_task
+from trainers.types import Params, Task
 
 
 @dataclass(frozen=True)
@@ -76,5 +77,5 @@ def _results(
         if how.batched:
             yield algorithm.run_batch(how, params, meta, tasks), tasks.query_targets
         else:
-            for task in each_task(tasks):
-                yield algorithm.run(how, params, meta, task), task.query_targets
+            for how_alone, task in one_by_one(how, tasks):
+                yield algorithm.run(how_alone, params, meta, task), task.query_targets

@@ -87,7 +87,7 @@ def build(config: RunConfig, source: Source, evaluated: RunConfig | None = None)
     Raises UsageError where the backbone cannot take its inputs.
     """
     evaluated = evaluated or config
-    outputs = source.outputs(config.way)
+    outputs = source.outputs(config.way or config.train_way)
     backbone = backbones.for_shape(
         config.backbone, source.input_shape, outputs, **_fields("backbone", config)
     )
@@ -103,6 +103,7 @@ def build(config: RunConfig, source: Source, evaluated: RunConfig | None = None)
         head_init=cast(Any, config.head_init),
         shared_head_rates=config.head_rates == "shared",
         training=True,
+        padded=config.sampler == "meta-dataset",
         second_order=not config.first_order,
         batched=_is_batched(config, infos),
     )
@@ -138,6 +139,8 @@ def _mixed(seed: int, index: int) -> int:
 
 
 def _is_batched(config: RunConfig, infos: list[Any]) -> bool:
+    if config.sampler == "meta-dataset" and config.l2f:
+        return False  # What L2F sees of a padded head would hang on the padding.
     if config.task_batching != "auto":
         return config.task_batching == "batched"
     weights = sum(torch.Size(info.shape).numel() for info in infos)

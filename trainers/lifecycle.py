@@ -39,7 +39,8 @@ def begin(
         settings = dict(PRESETS[protocol].changes)
     settings = configuration.overridden(settings, given)
     dataset = str(settings.get("dataset", DEFAULTS["dataset"]))
-    source = open_source(dataset)
+    sampler = str(settings.get("sampler", DEFAULTS["sampler"]))
+    source = open_source(dataset, sampler)
     if "store" in tables and "dataset" not in given:
         check_source(source, tables["store"], protocol)
     settings["dataset"] = source.dataset
@@ -71,7 +72,7 @@ def resume(path: Path, given: Settings, progress: Progress) -> tuple[RunDirector
         if directory.results.exists():
             progress.note(f"{path} is finished")
             return directory, directory.read_results()
-        source = open_source(config.dataset)
+        source = open_source(config.dataset, config.sampler)
         check_source(source, tables["store"], directory.config)
         if tables["versions"] != provenance.versions():
             progress.note(
@@ -87,10 +88,9 @@ def finish(run: Run, directory: RunDirectory, progress: Progress) -> Figures:
     training diverges, a checkpoint is damaged, or the disk refuses.
     """
     config = run.config
-    way = "" if config.way is None else f"{config.way}-way "
     progress.note(
         f"{directory.path}: {config.algo} with {config.lr} rates on {run.source.name} "
-        f"{config.split}, {way}{config.shot}-shot, {config.iterations} iterations"
+        f"{config.split}, {config.shape}, {config.iterations} iterations"
     )
     if run.streams.validation is None:
         progress.note(

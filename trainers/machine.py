@@ -34,6 +34,29 @@ def out_of_memory_told() -> Iterator[None]:
         ) from None
 
 
+def free_bytes(device: str) -> int | None:
+    """The memory that a device has left; None where it cannot be told."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    try:
+        pages, size = os.sysconf("SC_AVPHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+    return _available() or pages * size
+
+
+def _available() -> int | None:
+    """What Linux says is available, caches that it would give up included."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = next(line for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    return int(found.split()[1]) * 1024
+
+
 def use(device: str, threads: int) -> None:
     """Set this process's thread count and cuDNN's deterministic kernels.
 

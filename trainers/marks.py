@@ -1,5 +1,6 @@
 """What a reader of figures must know of the stores behind them: marks, and classes trained on."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,20 +16,22 @@ SEPARATOR = "; "
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run was trained on: the split, its classes (None: not known), the store's marks."""
+    """What a run was trained on: the split, its classes, those of each dataset (None: not known),
+    and the stores' marks."""
 
     where: str
-    classes: overlaps.Classes | None
+    classes: tuple[overlaps.Classes, ...] | None
     marks: tuple[str, ...]
 
 
-def recorded_facts(store: Store) -> Settings:
-    """What config.toml says of a store so that `trained_on` can tell later."""
-    marks: Settings = {"marks": SEPARATOR.join(store.info.marks)} if store.info.marks else {}
-    return {"dataset_name": store.info.dataset} | marks
+def recorded_facts(*stores: Store) -> Settings:
+    """What config.toml says of the stores so that `trained_on` can tell later."""
+    found = dict.fromkeys(mark for store in stores for mark in store.info.marks)
+    marks: Settings = {"marks": SEPARATOR.join(found)} if found else {}
+    return {"dataset_name": "+".join(store.info.dataset for store in stores)} | marks
 
 
-def trained_on(config: RunConfig, recorded: Mapping[str, Any], tested: Store) -> Trained:
+def trained_on(config: RunConfig, recorded: Mapping[str, Any], tested: Sequence[Store]) -> Trained:
     """What the run of `config` was trained on, whose config.toml has the table `recorded`.
 
     The classes are those of the store, where it is there as it was, or of the shipped manifest.
@@ -37,14 +40,27 @@ def trained_on(config: RunConfig, recorded: Mapping[str, Any], tested: Store) ->
     dataset = str(recorded.get("dataset_name", recorded["name"]))
     where = f"{recorded['name']} {split}"
     marks = tuple(filter(None, str(recorded.get("marks", "")).split(SEPARATOR)))
-    for store in (_store_at(config.dataset), tested):
-        if store is not None and store.digest == recorded["digest"]:
-            return Trained(where, overlaps.of_store(store, split), marks or store.info.marks)
-    if dataset in manifest.names():
-        facts = manifest.load(dataset)
-        if config.split in facts.schemes:
-            return Trained(where, overlaps.of_manifest(facts, split), marks)
+    for stores in ([*map(_store_at, config.dataset.split(","))], tested):
+        there = [store for store in stores if store is not None]
+        digest = combined_digest([store.digest for store in there])
+        if len(there) == len(stores) and digest == recorded["digest"]:
+            classes = tuple(overlaps.of_store(store, split) for store in there)
+            found = dict.fromkeys(mark for store in there for mark in store.info.marks)
+            return Trained(where, classes, marks or tuple(found))
+    names = dataset.split("+")
+    if set(names) <= set(manifest.names()):
+        facts = list(map(manifest.load, names))
+        if all(config.split in each.schemes for each in facts):
+            known = tuple(overlaps.of_manifest(each, split) for each in facts)
+            return Trained(where, known, marks)
     return Trained(where, None, marks)
+
+
+def combined_digest(digests: Sequence[str]) -> str:
+    """The digest of several stores together; of one, its own."""
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def figures(training: Sequence[str], test: Sequence[str]) -> Figures:
@@ -52,17 +68,17 @@ def figures(training: Sequence[str], test: Sequence[str]) -> Figures:
     return {"training": list(training), "test": list(test)}
 
 
-def overlap(trained: Trained, tested: Store, split: str) -> Figures | None:
+def overlap(trained: Trained, tested: Sequence[Store], split: str) -> Figures | None:
     """How many classes of `split` were trained on, and images outside of them; None: not known."""
     if trained.classes is None:
         return None
-    classes = overlaps.of_store(tested, split)
-    shared = overlaps.between(classes, trained.classes)
+    classes = [overlaps.of_store(store, split) for store in tested]
+    shared = [overlaps.between(here, there) for here in classes for there in trained.classes]
     return {
         "trained_on": trained.where,
-        "classes": len(shared.classes),
-        "of_classes": len(classes.names),
-        "images": len(shared.images),
+        "classes": len({here for each in shared for here, _ in each.classes}),
+        "of_classes": sum(len(each.names) for each in classes),
+        "images": len({here for each in shared for here, _ in each.images}),
     }
 
 

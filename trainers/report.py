@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainers.config import Shape
 from trainers.evaluation import Evaluation
 from trainers.metrics import METRICS, R2, Metric
 from trainers.tasks.metrics import GOOD_R_SQUARED, drug_activity
@@ -24,9 +25,7 @@ class FixedEpisodes:
 
     source: "Source"
     stream: "TaskStream"
-    way: int | None
-    shot: int
-    query: int
+    shape: Shape
     episodes: int
     steps: int
 
@@ -38,9 +37,7 @@ class FixedEpisodes:
             "dataset": self.source.name,
             "store_digest": self.source.digest,
             "split": self.stream.split,
-            "way": self.way,
-            "shot": self.shot,
-            "query": self.query,
+            **self.shape._asdict(),
             "steps": self.steps,
             "episode_seed": self.stream.seed,
         }
@@ -145,10 +142,9 @@ def notes(results: Figures) -> list[str]:
 def final_line(test: Figures, bn: str, place: object, notes: Sequence[str] = ()) -> str:
     """`test accuracy 81.23 ± 0.61 % over 600 episodes of glyphs alphabets.test (...) -> PLACE`."""
     metric = METRICS[test["metric"]]
-    way = "" if test["way"] is None else f"{test['way']}-way "
     if metric is R2:
         notes = (f"{test['count_above']} above {GOOD_R_SQUARED}", *notes)
-    said = "; ".join((f"{way}{test['shot']}-shot, bn {bn}", *notes))
+    said = "; ".join((f"{Shape(test['way'], test['shot'], test['query'])}, bn {bn}", *notes))
     return (
         f"test {metric.name} {metric.text(test[metric.name], test['interval'])} "
         f"over {test['episodes']} episodes of {test['dataset']} {test['split']} "

@@ -7,7 +7,7 @@ from typing import Any
 from episodes.errors import EpisodesError, UsageError
 from trainers import config as configuration
 from trainers import learner as learners
-from trainers import machine, provenance
+from trainers import machine, memory, provenance
 from trainers.config import RunConfig, Settings
 from trainers.learner import Learner
 from trainers.run_directory import RunDirectory
@@ -32,13 +32,15 @@ class Run:
         """
         machine.use(config.device, config.threads)
         learner = learners.build(config, source)
+        memory.check(config, learner, source, machine.free_bytes(config.device))
         return cls(config, source, learner, open_streams(source, config))
 
     @property
     def name(self) -> str:
         """`glyphs-5w1s-anil-personalized-seed1`."""
         config = self.config
-        shape = f"{config.shot}s" if config.way is None else f"{config.way}w{config.shot}s"
+        parts = ((config.way, "w"), (config.shot, "s"))
+        shape = "".join(f"{n}{letter}" for n, letter in parts if n is not None) or "variable"
         return f"{self.source.name}-{shape}-{config.algo}-{config.lr}-seed{config.seed}"
 
     def to_toml(self) -> str:

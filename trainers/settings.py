@@ -83,11 +83,20 @@ def _text(help: str, default: str = "") -> Setting:
 ADAPTIVITIES = ("generated", "constant", "fixed", "per_step", "per_layer")
 
 SETTINGS: dict[str, Setting] = {
-    "dataset": _text("A dataset's name, the path of a store, or a family of regression tasks."),
+    "dataset": _text(
+        "A dataset's name, the path of a store, or a family of regression tasks; with --sampler "
+        "meta-dataset several stores, with commas."
+    ),
     "split": _text("The split scheme.", "the dataset's own"),
     "algo": _text("What adapts, and how the outer gradient is formed."),
     "lr": _text("The rate scheme of the inner loop."),
     "backbone": _text("The network."),
+    "sampler": _choice(
+        "How episodes are drawn: of one shape, or by Meta-Dataset's rules, with ways and shots of "
+        "their own unless they are given.",
+        "uniform",
+        "meta-dataset",
+    ),
     "way": _number("Classes an episode.", 2, LARGEST_COUNT),
     "shot": _number("Support images a class.", 1, LARGEST_COUNT),
     "query": _number("Query images a class.", 1, LARGEST_COUNT),

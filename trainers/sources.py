@@ -2,17 +2,21 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import episodes
 from episodes import EpisodeBatch
+from episodes.padding import common_shape
+from episodes.sampling import VariableSpec
+from episodes.variable_stream import VariableStream
 from trainers import catalog, marks
-from trainers.config import Settings
+from trainers.config import Settings, Shape
 from trainers.tasks import FAMILIES, RegressionBatch, TaskFile, stream
 from trainers.tasks.stream import SPLITS
 
+OFFICIAL_SCHEME = "meta-dataset"
 REGRESSION_SCHEME = "tasks"
 """The split scheme of regression tasks, which have but one."""
 
@@ -50,13 +54,19 @@ class Source(ABC):
     default_scheme: str = REGRESSION_SCHEME
     training_defaults: Mapping[str, Any] = {}
     marks: tuple[str, ...] = ()
+    stores: "Sequence[episodes.Store]" = ()
 
     @abstractmethod
     def outputs(self, way: int | None) -> int:
-        """The outputs of a network for tasks of so many classes."""
+        """The outputs of a network for tasks of so many classes; None: of any number."""
+
+    def most_images(self, shape: Shape) -> tuple[int, int]:
+        """The most support and query images, or points, of a task of this shape."""
+        way = shape.way or 1
+        return way * _given(shape.shot), way * _given(shape.query)
 
     @abstractmethod
-    def stream(self, split: str, way: int | None, shot: int, query: int, seed: int) -> TaskStream:
+    def stream(self, split: str, shape: Shape, seed: int) -> TaskStream:
         """The tasks of `split`, SCHEME.PART; raises UsageError where it cannot give such."""
 
     @abstractmethod
@@ -82,6 +92,7 @@ class StoreSource(Source):
         is_path = store.path == Path(dataset)
         height, width, channels = store.image_shape
         self.store, self.name, self.digest = store, store.name, store.digest
+        self.stores = [store]
         self.dataset = str(store.path.resolve()) if is_path else dataset
         self.input_shape = (channels, height, width)
         self.default_scheme = store.default_scheme
@@ -93,9 +104,9 @@ class StoreSource(Source):
         assert way is not None
         return way
 
-    def stream(self, split: str, way: int | None, shot: int, query: int, seed: int) -> TaskStream:
+    def stream(self, split: str, shape: Shape, seed: int) -> TaskStream:
         """The store's stream."""
-        assert way is not None
+        way, shot, query = (_given(count) for count in shape)
         return self.store.stream(split, way, shot, query, seed)
 
     def has(self, split: str) -> bool:
@@ -121,9 +132,9 @@ class FamilySource(Source):
         """One value."""
         return 1
 
-    def stream(self, split: str, way: int | None, shot: int, query: int, seed: int) -> TaskStream:
+    def stream(self, split: str, shape: Shape, seed: int) -> TaskStream:
         """The family's stream."""
-        return stream(self.name, _part(split), shot, query, seed)
+        return stream(self.name, _part(split), _given(shape.shot), _given(shape.query), seed)
 
     def has(self, split: str) -> bool:
         """Each has tasks without end."""
@@ -144,25 +155,78 @@ class FileSource(Source):
         """The values of a target."""
         return self._file.outputs
 
-    def stream(self, split: str, way: int | None, shot: int, query: int, seed: int) -> TaskStream:
+    def stream(self, split: str, shape: Shape, seed: int) -> TaskStream:
         """The file's stream."""
-        return self._file.stream(_part(split), shot, query, seed)
+        return self._file.stream(_part(split), _given(shape.shot), _given(shape.query), seed)
 
     def has(self, split: str) -> bool:
         """Whether a task of the file is in it."""
         return _part(split) in self._file.tasks
 
 
-def open_source(dataset: str) -> Source:
+class VariableSource(Source):
+    """Episodes of variable way and shot, of one store or of several, whose names have commas
+    between them. Grey images are given `channels` alike."""
+
+    is_regression = False
+
+    def __init__(self, datasets: str, channels: int = 1) -> None:
+        each = [StoreSource(dataset) for dataset in datasets.split(",")]
+        self.stores = [source.store for source in each]
+        self.dataset = ",".join(source.dataset for source in each)
+        self.name = "+".join(source.name for source in each)
+        self.digest = marks.combined_digest([source.digest for source in each])
+        height, width, most = common_shape(self.stores)
+        self.input_shape = (max(most, channels), height, width)
+        has_official = all(OFFICIAL_SCHEME in store.info.splits for store in self.stores)
+        self.default_scheme = OFFICIAL_SCHEME if has_official else each[0].default_scheme
+        self.training_defaults = each[0].training_defaults
+        self.marks = tuple(dict.fromkeys(mark for source in each for mark in source.marks))
+
+    def outputs(self, way: int | None) -> int:
+        """One a class, of the most that an episode can have."""
+        return VariableSpec(way=way).most_ways
+
+    def most_images(self, shape: Shape) -> tuple[int, int]:
+        """The most support and query images of an episode."""
+        spec = VariableSpec(*shape)
+        return spec.most_support, spec.most_query
+
+    def stream(self, split: str, shape: Shape, seed: int) -> TaskStream:
+        """The stream over those stores that have classes in the split."""
+        having = [store for store in self.stores if len(store.split_classes(split))]
+        channels = self.input_shape[0]
+        return VariableStream(having, split, VariableSpec(*shape), seed, channels=channels)
+
+    def has(self, split: str) -> bool:
+        """Whether a store has classes in it."""
+        return any(len(store.split_classes(split)) for store in self.stores)
+
+    def recorded(self) -> Settings:
+        """Name, digest, image shape, and what `trainers.marks` needs later."""
+        channels, size, _ = self.input_shape
+        shape: Settings = {"image_size": size, "channels": channels}
+        return super().recorded() | shape | marks.recorded_facts(*self.stores)
+
+
+def open_source(dataset: str, sampler: str = "uniform", channels: int | None = None) -> Source:
     """The source that a dataset's name, a store's path, a family's name or a task file means.
 
-    Raises UsageError and EpisodesError as `episodes.open` and `TaskFile`.
+    Under the sampler meta-dataset, several stores, whose images have `channels` at least. Raises
+    UsageError and EpisodesError as `episodes.open` and `TaskFile`.
     """
+    if sampler == "meta-dataset" and not catalog.is_regression(dataset):
+        return VariableSource(dataset, channels or 1)
     if dataset in FAMILIES:
         return FamilySource(dataset)
     if catalog.is_regression(dataset):
         return FileSource(Path(dataset))
     return StoreSource(dataset)
+
+
+def _given(count: int | None) -> int:
+    assert count is not None
+    return count
 
 
 def _part(split: str) -> str:

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 
-from trainers.config import RunConfig
+from trainers.config import RunConfig, Shape
 from trainers.sources import Source, TaskStream
 
 
@@ -58,14 +58,15 @@ def open_streams(source: Source, config: RunConfig) -> Streams:
 
     def fixed(part: str) -> TaskStream:
         split = f"{config.split}.{part}"
-        return source.stream(split, config.way, config.shot, config.query, config.episode_seed)
+        return source.stream(split, config.shape, config.episode_seed)
 
-    def training(shot: int) -> TaskStream:
-        shape = (config.train_way, shot, config.train_query)
-        return source.stream(f"{config.split}.train", *shape, config.seed)
+    def training(shape: Shape) -> TaskStream:
+        return source.stream(f"{config.split}.train", shape, config.seed)
 
-    trained = training(config.train_shot)
-    if config.random_shots:
-        trained = RandomShots([training(shot) for shot in range(1, config.train_shot + 1)])
+    shape = config.training_shape
+    trained = training(shape)
+    if config.random_shots and shape.shot is not None:
+        shots = range(1, shape.shot + 1)
+        trained = RandomShots([training(shape._replace(shot=shot)) for shot in shots])
     validates = source.has(f"{config.split}.val")
     return Streams(trained, fixed("val") if validates else None, fixed("test"))

@@ -15,10 +15,11 @@ from trainers.files import writing
 from trainers.interrupt import Interrupted
 from trainers.learner import Learner
 from trainers.outer_state import OuterState
+from trainers.padding import filled_up, one_by_one
 from trainers.progress import Progress
 from trainers.run_directory import MetricsLog, RunDirectory
 from trainers.streams import Streams
-from trainers.types import Params, Task, each_task
+from trainers.types import Params, Task
 
 SECONDS_BETWEEN_CHECKPOINTS = 15.0
 
@@ -56,10 +57,12 @@ def outer_gradient(
         results = detached(result)
     else:
         alone = []
-        for task in each_task(tasks):
-            result = learner.algorithm.run(how, params, meta, task)
+        for how_alone, task in one_by_one(how, tasks):
+            result = learner.algorithm.run(how_alone, params, meta, task)
             (result.outer_loss / len(tasks.support_targets)).backward()
-            alone.append(detached(result))
+            alone.append(
+                filled_up(detached(result), how, tasks) if how.padded else detached(result)
+            )
         results = joined(alone)
     rates, branches = results.trace.rates, results.trace.branches.mean(0)
     return OuterStep(

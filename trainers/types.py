@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.episode import EpisodeBatch
+from episodes.episode import EpisodeBatch, PaddedBatch
 
 if TYPE_CHECKING:
     from trainers.tasks import RegressionBatch
@@ -99,7 +99,8 @@ def tasks_from_batch(
 ) -> Task:
     """A batch of episodes, or of regression tasks, as tasks with a leading axis on `device`.
 
-    Pixels, uint8 `[B, n, H, W, C]`, become channels first and 0..1.
+    Pixels, uint8 `[B, n, H, W, C]`, become channels first and 0..1. What only fills a batch up is
+    labelled `PADDING`.
     """
 
     def values(array: np.ndarray) -> Tensor:
@@ -110,6 +111,8 @@ def tasks_from_batch(
         return channels_first.to(dtype, memory_format=torch.contiguous_format).div_(255)
 
     def labels(array: np.ndarray) -> Tensor:
+        if isinstance(batch, PaddedBatch):
+            array = np.where(array < 0, PADDING, array)
         return torch.as_tensor(array).to(device)
 
     if isinstance(batch, EpisodeBatch):

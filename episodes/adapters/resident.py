@@ -9,11 +9,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from episodes.episode_stream import EPISODES_PLANNED_AT_ONCE
 from episodes.errors import UsageError
 from episodes.loader import Loader
 from episodes.prefetch import prefetched
 from episodes.sampling import EpisodePlan, PlanBatch
-from episodes.stream import EPISODES_PLANNED_AT_ONCE, Stream
+from episodes.stream import Stream
 
 ROWS_UPLOADED_AT_ONCE = 1024
 Arrays = dict[str, Any]

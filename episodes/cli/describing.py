@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from episodes.cli.common import episode_options, human_bytes, json_option
-from episodes.errors import EpisodesError, some_of
+from episodes.errors import EpisodesError, UsageError, some_of
 
 
 @click.command("list")
@@ -109,6 +110,13 @@ def verify(name: str, deep: bool, as_json: bool) -> None:
 @click.command()
 @click.argument("name")
 @episode_options
+@click.option(
+    "--sampler",
+    type=click.Choice(["uniform", "meta-dataset"]),
+    default="uniform",
+    show_default=True,
+    help="Of --way and --shot, or of ways and shots by Meta-Dataset's rules.",
+)
 @click.option("--index", default=0, show_default=True, help="Which episode.")
 @click.option("--size", type=int, help="Edge in pixels, for a store whose images differ in size.")
 @click.option("--out", type=click.Path(path_type=Path), help="PNG to write [NAME-SPLIT-INDEX.png].")
@@ -119,6 +127,7 @@ def show(
     shot: int,
     query: int,
     seed: int,
+    sampler: str,
     index: int,
     size: int | None,
     out: Path | None,
@@ -131,8 +140,13 @@ def show(
     """
     import episodes
     from episodes.contact_sheet import contact_sheet
+    from episodes.variable_stream import VariableStream
 
-    stream = episodes.open(name, size=size).stream(split, way, shot, query, seed)
+    store = episodes.open(name, size=size)
+    stream: Any = store.stream(split, way, shot, query, seed) if sampler == "uniform" else None
+    if stream is None:
+        _refuse_given("way", "shot", "query", sampler=sampler)
+        stream = VariableStream([store], split, seed=seed)
     path = out or Path(f"{Path(name).name}-{split}-{index}.png")
     sheet = contact_sheet(stream, index)
     try:
@@ -140,6 +154,13 @@ def show(
     except OSError as error:
         raise EpisodesError(f"cannot write {path}: {error.strerror or error}") from None
     click.echo(str(path))
+
+
+def _refuse_given(*names: str, sampler: str) -> None:
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name} has no use with --sampler {sampler}, which draws it")
 
 
 def description(store: Any) -> dict[str, Any]:

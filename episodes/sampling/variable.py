@@ -60,6 +60,23 @@ class VariablePlans:
             query_labels=self.query_labels[query],
         )
 
+    def part(self, first: int, end: int) -> "VariablePlans":
+        """The plans at positions `first` to before `end`, or as many as there are."""
+        some = slice(first, min(end, len(self)))
+        support = slice(*self.support_offsets[[some.start, some.stop]])
+        query = slice(*self.query_offsets[[some.start, some.stop]])
+        return VariablePlans(
+            start=self.start + first * self.step,
+            source=self.source[some],
+            ways=self.ways[some],
+            class_ids=self.class_ids[some],
+            support_counts=self.support_counts[some],
+            query_counts=self.query_counts[some],
+            support_rows=self.support_rows[support],
+            query_rows=self.query_rows[query],
+            step=self.step,
+        )
+
     @cached_property
     def support_offsets(self) -> np.ndarray:
         """int64 [n + 1]: where each episode's support rows begin, and the end of the last."""

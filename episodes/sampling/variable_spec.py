@@ -73,12 +73,25 @@ class VariableSpec:
         return (self.shot, self.shot) if isinstance(self.shot, int) else self.shot
 
     @property
+    def most_support(self) -> int:
+        """The most support images that an episode can have."""
+        shots = self.shot_range
+        return self.max_support_set_size if shots is None else self.most_ways * shots[1]
+
+    @property
+    def most_query(self) -> int:
+        """The most query images that an episode can have."""
+        return self.most_ways * (self.max_num_query if self.query is None else self.query)
+
+    @property
     def most_rows(self) -> int:
         """The most images that an episode can have."""
-        query = self.max_num_query if self.query is None else self.query
-        shots = self.shot_range
-        support = self.max_support_set_size if shots is None else self.most_ways * shots[1]
-        return support + self.most_ways * query
+        return self.most_support + self.most_query
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every episode has one shape."""
+        return self.way is not None and isinstance(self.shot, int) and self.query is not None
 
     @property
     def least_images(self) -> int:

@@ -47,13 +47,15 @@ class TarWriter:
         class_names: Sequence[str],
     ) -> None:
         self._folder, self._encoding = folder, encoding
-        self._shard_bytes, self._threads = shard_bytes, threads
+        self._shard_bytes = shard_bytes
         self._class_names = class_names
         self._class_id: int | None = None
         self._rows = 0
         self._suffix = "png" if encoding == "raw" else ""
         self._shard: _Tar | None = None
         self._written: list[ShardInfo] = []
+        # Its threads end with it, also where a preparation fails.
+        self._encoders = ThreadPoolExecutor(threads, thread_name_prefix="png")
 
     def append(
         self, class_id: int, ids: Sequence[str], images: np.ndarray | Sequence[np.ndarray | bytes]
@@ -62,11 +64,11 @@ class TarWriter:
         if self._encoding == "original":
             self._append(class_id, ids, images)
             return
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="png") as pool:
-            self._append(class_id, ids, pool.map(codec.encode_png, images))
+        self._append(class_id, ids, self._encoders.map(codec.encode_png, images))
 
     def finish(self) -> tuple[ShardInfo, ...]:
         """Write what is left and return the description of all shards."""
+        self._encoders.shutdown()
         if self._shard is not None:
             self._written.append(self._shard.close())
         return tuple(self._written)

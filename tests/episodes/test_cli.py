@@ -6,9 +6,11 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+import episodes
 from episodes import manifest
 from episodes.cli import main
 from episodes.store import Store
+from episodes.variable_stream import VariableStream
 from tests.episodes.conftest import Tiny
 
 
@@ -107,6 +109,20 @@ def holds(sheet: np.ndarray, picture: np.ndarray) -> bool:
     windows = np.lib.stride_tricks.sliding_window_view(grey, picture.shape)
     corners = (windows[..., 0, 0] == picture[0, 0]) & (windows[..., 28, 28] == picture[28, 28])
     return any((windows[y, x] == picture).all() for y, x in zip(*np.nonzero(corners), strict=True))
+
+
+def test_a_contact_sheet_of_an_episode_of_variable_shape(run, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    images = np.random.default_rng(0).integers(0, 256, (800, 6, 6, 1), np.uint8)
+    episodes.from_arrays(images, np.repeat([f"c{n}" for n in range(20)], 40), name="own", home=home)
+    result = run("show", "own", "--split", "train", "--sampler", "meta-dataset", "--index", 3)
+    assert result.exit_code == 0, result.output
+    stream = VariableStream([episodes.open(home / "stores" / "own")], "train", seed=1)
+    ways = len(stream.plan(3).class_ids)
+    with Image.open(result.stdout.strip()) as sheet:
+        assert sheet.height == 12 + 3 * 18 + ways * (60 + 2 * 4) + 12
+    refused = run("show", "own", "--sampler", "meta-dataset", "--way", 5)
+    assert refused.exit_code == 2 and "--way has no use with --sampler" in refused.stderr
 
 
 def test_show_says_what_does_not_fit(run, tiny: Tiny) -> None:

@@ -118,7 +118,11 @@ FOLDER = ["prepare", "folder", "pets", "--name", "x"]
         (["prepare", "omniglot", "--name", "x"], 2, "--name is for folder, csv, hf:REPO"),
         ([*FOLDER, "--path-column", "x"], 2, "--path-column is for csv: leave it out"),
         ([*FOLDER, "--image-column", "x"], 2, "--image-column is for hf:REPO: leave it out"),
-        ([*FOLDER, "--from", "pets"], 2, "--from is for shipped datasets: leave it out"),
+        (
+            [*FOLDER, "--from", "pets"],
+            2,
+            "--from is for shipped datasets, meta-dataset: leave it out",
+        ),
         ([*FOLDER, "--partial"], 2, "--partial is for shipped datasets: leave it out"),
         ([*FOLDER, "--crop", "box"], 2, "--crop is for shipped datasets: leave it out"),
         ([*FOLDER, "--train", "ant,be"], 2, "--train names the class 'be', which is not there"),

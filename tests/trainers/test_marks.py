@@ -182,8 +182,8 @@ def test_a_shipped_dataset_whose_store_is_gone_is_known_by_its_manifest(tmp_path
     )
     config = complete({"dataset": "cub", "split": "frn", "threads": 1}, {})
     recorded = {"name": "cub-box", "dataset_name": "cub", "digest": "another"}
-    trained = marks.trained_on(config, recorded, Store(tested.path))
-    shared = marks.overlap(trained, tested, "closerlook.test")
+    trained = marks.trained_on(config, recorded, [Store(tested.path)])
+    shared = marks.overlap(trained, [tested], "closerlook.test")
     assert shared is not None and (shared["classes"], shared["of_classes"]) == (50, 50)
     assert shared["trained_on"] == "cub-box frn.train"
 

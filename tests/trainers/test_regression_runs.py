@@ -12,6 +12,7 @@ from click.testing import Result
 from torch import nn
 
 from trainers.checkpoint import load
+from trainers.config import Shape
 from trainers.run_directory import find
 from trainers.sources import open_source
 from trainers.types import each_task, tasks_from_batch
@@ -56,7 +57,7 @@ def test_squared_correlation_is_numpys(command: Callable[..., Result], tmp_path:
     shape = ("--shot", 5, "--query", 15, "--hidden", 8, "--iterations", 0, "--eval-steps", 2)
     flags = ("--metric", "r2", "--episodes", 4, "--threads", 1, "--lr", "fixed", "--out", "run")
     assert command("run", "--dataset", file, *shape, *flags).exit_code == 0
-    [batch] = open_source(str(file)).stream("tasks.test", None, 5, 15, 0).batches(4, 0, 4)
+    [batch] = open_source(str(file)).stream("tasks.test", Shape(None, 5, 15), 0).batches(4, 0, 4)
     weights, _ = load(find(Path("run")).last_checkpoint, "")
     names = ("hidden1.weight", "hidden1.bias", "head.weight", "head.bias")
     in_order = [weights[f"params/{name}"] for name in names]

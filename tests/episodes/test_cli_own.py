@@ -121,7 +121,7 @@ FOLDER = ["prepare", "folder", "pets", "--name", "x"]
         (
             [*FOLDER, "--from", "pets"],
             2,
-            "--from is for shipped datasets, meta-dataset: leave it out",
+            "--from is for shipped datasets, meta-dataset: leave",
         ),
         ([*FOLDER, "--partial"], 2, "--partial is for shipped datasets: leave it out"),
         ([*FOLDER, "--crop", "box"], 2, "--crop is for shipped datasets: leave it out"),

@@ -100,9 +100,6 @@ class EpisodeStream(ABC, Generic[SpecT, PlansT]):
     def _most_images(self) -> int:
         """The most images that an episode can have."""
 
-    def _share(self, rank: int, world: int) -> Self:
-        return type(self)(self.stores, self._split_asked_for, self.spec, self.seed, rank, world)
-
     @abstractmethod
     def _plans(self, start: int, count: int) -> PlansT:
         """The plans of `count` episodes of the whole stream: start, start + world, ..."""
@@ -137,7 +134,7 @@ class EpisodeStream(ABC, Generic[SpecT, PlansT]):
             raise UsageError(f"{self!r} is a share already: take shares of the whole stream")
         rank = _environment("RANK", 0) if rank is None else rank
         world = _environment("WORLD_SIZE", 1) if world is None else world
-        return self._share(rank, world)
+        return type(self)(self.stores, self._split_asked_for, self.spec, self.seed, rank, world)
 
     def plan(self, index: int) -> EpisodePlan:
         """The plan of episode `index`, reached at once whatever the index."""

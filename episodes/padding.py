@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
@@ -90,7 +89,7 @@ class PaddedReading:
             ):
                 filled = start + len(rows)
                 labels[position, start:filled] = of_rows
-                gather(self.stores[plan.source], rows, out[position, start:filled])
+                self.stores[plan.source].images(rows, out[position, start:filled])
                 out[position, filled:end] = 0
         support, query = labels[:, : room.support], labels[:, room.support :]
         return PaddedBatch(
@@ -105,31 +104,3 @@ class PaddedReading:
             support_mask=support != NO_LABEL,
             query_mask=query != NO_LABEL,
         )
-
-
-def gather(store: Store, rows: np.ndarray, out: np.ndarray) -> None:
-    """A store's images into uint8 `out` [rows, H, W, C]; grey ones alike into all channels."""
-    if store.image_shape == out.shape[1:]:
-        store.images(rows, out)
-        return
-    grey = np.empty((len(rows), *store.image_shape), np.uint8)
-    store.images(rows, grey)
-    np.copyto(out, grey)
-
-
-def common_shape(stores: Sequence[Store]) -> tuple[int, int, int]:
-    """(height, width, channels) of the stores' images, grey ones among colour ones taken for those.
-
-    Raises UsageError where their sizes differ.
-    """
-    sizes = {store.image_shape[:2]: store.name for store in stores}
-    if len(sizes) > 1:
-        found = ", ".join(f"{name} {height}x{width}" for (height, width), name in sizes.items())
-        raise UsageError(f"the stores' images differ in size ({found}); prepare them at one --size")
-    height, width = next(iter(sizes))
-    return height, width, max(store.image_shape[2] for store in stores)
-
-
-def bytes_of(room: PaddedShape, image_shape: tuple[int, int, int]) -> int:
-    """The bytes of an episode's images, filling included."""
-    return (room.support + room.query) * prod(image_shape)

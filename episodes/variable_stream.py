@@ -1,11 +1,11 @@
 """Streams of episodes of variable way and shot, as Meta-Dataset's."""
 
 from collections.abc import Sequence
-from typing import Self
 
 from episodes import manifest
+from episodes.alike import alike
 from episodes.episode_stream import EpisodeStream
-from episodes.padding import PaddedReading, common_shape, padded_shapes, shape_for
+from episodes.padding import PaddedReading, padded_shapes, shape_for
 from episodes.sampling import ClassTable, EpisodePlan, VariablePlans, VariableSpec
 from episodes.sampling.pooled_classes import pooled_classes
 from episodes.sampling.pools import Pools, flat_pools, pools_of
@@ -33,9 +33,8 @@ class VariableStream(EpisodeStream[VariableSpec, VariablePlans]):
         *,
         channels: int = 1,
     ) -> None:
-        super().__init__(stores, split, spec or VariableSpec(), seed, rank, world)
-        height, width, most = common_shape(self.stores)
-        self._image_shape = (height, width, max(most, channels))
+        chosen = alike(stores, channels) if stores else ()
+        super().__init__(chosen, split, spec or VariableSpec(), seed, rank, world)
         self.class_tables = tuple(_class_table(store, split) for store in self.stores)
         pools = [
             _pools(store, split, table)
@@ -47,14 +46,7 @@ class VariableStream(EpisodeStream[VariableSpec, VariablePlans]):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of every image."""
-        return self._image_shape
-
-    def _share(self, rank: int, world: int) -> Self:
-        channels = self._image_shape[2]
-        return type(self)(
-            *(self.stores, self._split_asked_for, self.spec, self.seed, rank, world),
-            channels=channels,
-        )
+        return self.stores[0].image_shape
 
     @property
     def _shape(self) -> str:

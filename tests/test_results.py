@@ -11,7 +11,14 @@ from trainers import cli, config
 from trainers.options import given_settings
 
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
-OTHER_TABLES = ("alfa_table_3", "alpha_maml", "harmonic", "sinusoid", "streaming")
+OTHER_TABLES = (
+    "alfa_table_3",
+    "alpha_maml",
+    "harmonic",
+    "meta_dataset",
+    "sinusoid",
+    "streaming",
+)
 RESULTS = [
     pytest.param(result, id=f"{path.stem}-{number}")
     for path in sorted(FOLDER.glob("*.json"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import episodes
 from episodes import Store, manifest, overlaps
+from episodes.alike import alike
 from episodes.errors import EpisodesError
 from trainers.config import RunConfig, Settings
 from trainers.report import Figures
@@ -42,6 +43,8 @@ def trained_on(config: RunConfig, recorded: Mapping[str, Any], tested: Sequence[
     marks = tuple(filter(None, str(recorded.get("marks", "")).split(SEPARATOR)))
     for stores in ([*map(_store_at, config.dataset.split(","))], tested):
         there = [store for store in stores if store is not None]
+        if config.sampler == "meta-dataset" and there:
+            there = [*alike(there, int(recorded["channels"]))]
         digest = combined_digest([store.digest for store in there])
         if len(there) == len(stores) and digest == recorded["digest"]:
             classes = tuple(overlaps.of_store(store, split) for store in there)

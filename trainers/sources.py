@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import episodes
 from episodes import EpisodeBatch
-from episodes.padding import common_shape
+from episodes.alike import alike
 from episodes.sampling import VariableSpec
 from episodes.variable_stream import VariableStream
 from trainers import catalog, marks
@@ -89,11 +89,10 @@ class StoreSource(Source):
 
     def __init__(self, dataset: str) -> None:
         store = episodes.open(dataset)
-        is_path = store.path == Path(dataset)
         height, width, channels = store.image_shape
         self.store, self.name, self.digest = store, store.name, store.digest
         self.stores = [store]
-        self.dataset = str(store.path.resolve()) if is_path else dataset
+        self.dataset = dataset_of(store, dataset)
         self.input_shape = (channels, height, width)
         self.default_scheme = store.default_scheme
         self.training_defaults = dict(store.training_defaults)
@@ -171,17 +170,19 @@ class VariableSource(Source):
     is_regression = False
 
     def __init__(self, datasets: str, channels: int = 1) -> None:
-        each = [StoreSource(dataset) for dataset in datasets.split(",")]
-        self.stores = [source.store for source in each]
-        self.dataset = ",".join(source.dataset for source in each)
-        self.name = "+".join(source.name for source in each)
-        self.digest = marks.combined_digest([source.digest for source in each])
-        height, width, most = common_shape(self.stores)
-        self.input_shape = (max(most, channels), height, width)
+        names = datasets.split(",")
+        self.stores = alike(list(map(episodes.open, names)), channels)
+        self.dataset = ",".join(map(dataset_of, self.stores, names))
+        self.name = "+".join(store.name for store in self.stores)
+        self.digest = marks.combined_digest([store.digest for store in self.stores])
+        height, width, most = self.stores[0].image_shape
+        self.input_shape = (most, height, width)
         has_official = all(OFFICIAL_SCHEME in store.info.splits for store in self.stores)
-        self.default_scheme = OFFICIAL_SCHEME if has_official else each[0].default_scheme
-        self.training_defaults = each[0].training_defaults
-        self.marks = tuple(dict.fromkeys(mark for source in each for mark in source.marks))
+        first = self.stores[0]
+        self.default_scheme = OFFICIAL_SCHEME if has_official else first.default_scheme
+        self.training_defaults = dict(first.training_defaults)
+        found = (mark for store in self.stores for mark in store.info.marks)
+        self.marks = tuple(dict.fromkeys(found))
 
     def outputs(self, way: int | None) -> int:
         """One a class, of the most that an episode can have."""
@@ -207,6 +208,11 @@ class VariableSource(Source):
         channels, size, _ = self.input_shape
         shape: Settings = {"image_size": size, "channels": channels}
         return super().recorded() | shape | marks.recorded_facts(*self.stores)
+
+
+def dataset_of(store: "episodes.Store", name: str) -> str:
+    """What to open a store by again that was opened by `name`."""
+    return str(store.path.resolve()) if store.path == Path(name) else name
 
 
 def open_source(dataset: str, sampler: str = "uniform", channels: int | None = None) -> Source:

@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import Result
 
 from trainers.ranks import Measured
 from trainers.source_table import SourceTable, published
 
-PAPER = Path(__file__).parents[2] / "docs" / "results" / "alfa_table_3.json"
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+PAPER = RESULTS / "alfa_table_3.json"
 
 
 def test_the_table_shows_means_intervals_and_ranks() -> None:
@@ -33,6 +35,12 @@ def test_the_published_table_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert table.cells["Omniglot"][1] == Measured(0.6789, 0.0143)
     (tmp_path / "again.json").write_text(json.dumps(table.figures()))
     assert published(tmp_path / "again.json").cells == table.cells
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("meta_dataset*.json")), ids=str)
+def test_the_page_holds_the_table_of_its_figures(path: Path) -> None:
+    page = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert published(path).markdown() in page and published(PAPER).markdown() in page
 
 
 def test_runs_are_compared_on_sources_and_measured_once(

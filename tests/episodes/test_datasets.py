@@ -20,6 +20,8 @@ from tests.episodes.layouts import Images, all_layouts, small
 from tests.episodes.servers import Server, serving
 
 LAYOUTS = all_layouts()
+LARGE = {("fungi", "archives")}
+"""Of so many classes that an archive takes ten seconds: in the slow tier."""
 CUTS = ["cut 700", "hang-up", "cut 900", "status 503", "cut 1"]
 BYTES_BEFORE_THE_THIRD = 700
 
@@ -66,7 +68,13 @@ def hosted(facts: Manifest, folder: Path, server: Server) -> Manifest:
     return replace(facts, sources=(replace(source, files=files),))
 
 
-@pytest.mark.parametrize(("dataset", "source"), LAYOUTS, ids=[":".join(key) for key in LAYOUTS])
+@pytest.mark.parametrize(
+    ("dataset", "source"),
+    [
+        pytest.param(*key, id=":".join(key), marks=[pytest.mark.slow] if key in LARGE else [])
+        for key in LAYOUTS
+    ],
+)
 def test_from_its_archives_over_http_in_both_formats(
     dataset: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

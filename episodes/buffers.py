@@ -10,6 +10,8 @@ import threading
 
 import numpy as np
 
+from episodes.errors import UsageError
+
 
 class BufferPool:
     """Uint8 arrays that are handed out again once nobody else holds them, or a view of them.
@@ -49,6 +51,19 @@ class BufferPool:
             elif smaller is not None:
                 self._kept[smaller] = buffer
         return buffer.reshape(shape)
+
+    def fit(self, shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
+        """`out`, or an array of `shape` where it is None.
+
+        Raises UsageError for an `out` of another type or shape.
+        """
+        if out is None:
+            return self.take(shape)
+        if out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
+            raise UsageError(
+                f"out is {out.dtype} {list(out.shape)}; expected contiguous uint8 {list(shape)}"
+            )
+        return out
 
 
 def _references(arrays: list[np.ndarray]) -> list[int]:

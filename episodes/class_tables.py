@@ -19,11 +19,17 @@ def class_table(store: Store, split: str, spec: EpisodeSpec) -> ClassTable:
         class_ids = np.array(sorted(names[name] for name in spec.class_pool), np.int64)
     if len(class_ids) < spec.way:
         raise UsageError(f"{where} has {len(class_ids)} classes; too few for way {spec.way}")
-    sizes = store.class_sizes[class_ids]
+    table = table_of(store, class_ids)
+    sizes = table.sizes
     smallest = int(np.argmin(sizes))
     if sizes[smallest] < least_images(spec):
         raise UsageError(
             f"the class {store.class_names[class_ids[smallest]]!r} of {where} has "
             f"{sizes[smallest]} images; too few for shot {spec.shot} + query {spec.query}"
         )
-    return ClassTable(class_ids, store.class_starts[class_ids], sizes)
+    return table
+
+
+def table_of(store: Store, class_ids: np.ndarray) -> ClassTable:
+    """The table of these classes, int64 [n], of a store."""
+    return ClassTable(class_ids, store.class_starts[class_ids], store.class_sizes[class_ids])

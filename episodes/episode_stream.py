@@ -86,9 +86,9 @@ class EpisodeStream(ABC, Generic[SpecT, PlansT]):
         self._buffers = BufferPool(BUFFERS)
 
     @property
-    @abstractmethod
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of every image."""
+        return self.stores[0].image_shape
 
     @property
     @abstractmethod

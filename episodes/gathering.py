@@ -8,7 +8,6 @@ import numpy as np
 
 from episodes.buffers import BufferPool
 from episodes.episode import EpisodeBatch
-from episodes.errors import UsageError
 from episodes.sampling import EpisodeSpec, PlanBatch
 from episodes.store import Store
 
@@ -34,14 +33,8 @@ class Reading:
 
         Raises UsageError for an `out` of another type or shape.
         """
-        shape = self.shape
-        if out is None:
-            out = self.buffers.take(shape)
-        elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
-            raise UsageError(
-                f"out is {out.dtype} {list(out.shape)}; expected contiguous uint8 {list(shape)}"
-            )
-        self.gather(out.reshape(-1, *shape[2:]))
+        out = self.buffers.fit(self.shape, out)
+        self.gather(out.reshape(-1, *self.shape[2:]))
         support_size = self.support_labels.shape[1]
         return EpisodeBatch(
             support_images=out[:, :support_size],

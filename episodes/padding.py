@@ -7,7 +7,6 @@ import numpy as np
 
 from episodes.buffers import BufferPool
 from episodes.episode import PaddedBatch
-from episodes.errors import UsageError
 from episodes.sampling import VariablePlans, VariableSpec
 from episodes.store import Store
 
@@ -59,7 +58,6 @@ class PaddedReading:
     stores: Sequence[Store]
     plans: VariablePlans
     room: PaddedShape
-    image_shape: tuple[int, int, int]
     buffers: BufferPool
 
     def __len__(self) -> int:
@@ -71,13 +69,8 @@ class PaddedReading:
         Raises UsageError for an `out` of another type or shape.
         """
         plans, room = self.plans, self.room
-        shape = (len(plans), room.support + room.query, *self.image_shape)
-        if out is None:
-            out = self.buffers.take(shape)
-        elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
-            raise UsageError(
-                f"out is {out.dtype} {list(out.shape)}; expected contiguous uint8 {list(shape)}"
-            )
+        shape = (len(plans), room.support + room.query, *self.stores[0].image_shape)
+        out = self.buffers.fit(shape, out)
         class_ids = np.full((len(plans), room.ways), NO_LABEL)
         labels = np.full(shape[:2], NO_LABEL)
         for position in range(len(plans)):

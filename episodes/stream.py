@@ -39,11 +39,6 @@ class Stream(EpisodeStream[EpisodeSpec, PlanBatch]):
         self.class_tables = tuple(class_table(store, split, spec) for store in stores)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of every image."""
-        return self.stores[0].image_shape
-
-    @property
     def _shape(self) -> str:
         return f"{self.spec.way}-way {self.spec.shot}-shot {self.spec.query}-query"
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from episodes import manifest
 from episodes.alike import alike
+from episodes.class_tables import table_of
 from episodes.episode_stream import EpisodeStream
 from episodes.padding import PaddedReading, padded_shapes, shape_for
 from episodes.sampling import ClassTable, EpisodePlan, VariablePlans, VariableSpec
@@ -35,18 +36,15 @@ class VariableStream(EpisodeStream[VariableSpec, VariablePlans]):
     ) -> None:
         chosen = alike(stores, channels) if stores else ()
         super().__init__(chosen, split, spec or VariableSpec(), seed, rank, world)
-        self.class_tables = tuple(_class_table(store, split) for store in self.stores)
+        self.class_tables = tuple(
+            table_of(store, store.split_classes(split)) for store in self.stores
+        )
         pools = [
             _pools(store, split, table)
             for store, table in zip(self.stores, self.class_tables, strict=True)
         ]
         self._classes = pooled_classes(self.class_tables, pools, self.spec)
         self.shapes = padded_shapes(self.spec)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of every image."""
-        return self.stores[0].image_shape
 
     @property
     def _shape(self) -> str:
@@ -66,16 +64,9 @@ class VariableStream(EpisodeStream[VariableSpec, VariablePlans]):
     def _readings(self, plans: VariablePlans, size: int) -> list[PaddedReading]:
         some = [plans.part(first, first + size) for first in range(0, max(1, len(plans)), size)]
         return [
-            PaddedReading(
-                self.stores, part, shape_for(self.shapes, part), self.image_shape, self._buffers
-            )
+            PaddedReading(self.stores, part, shape_for(self.shapes, part), self._buffers)
             for part in some
         ]
-
-
-def _class_table(store: Store, split: str) -> ClassTable:
-    class_ids = store.split_classes(split)
-    return ClassTable(class_ids, store.class_starts[class_ids], store.class_sizes[class_ids])
 
 
 def _pools(store: Store, split: str, table: ClassTable) -> Pools:

@@ -27,9 +27,14 @@ class Trained:
 
 def recorded_facts(*stores: Store) -> Settings:
     """What config.toml says of the stores so that `trained_on` can tell later."""
-    found = dict.fromkeys(mark for store in stores for mark in store.info.marks)
+    found = marks_of(stores)
     marks: Settings = {"marks": SEPARATOR.join(found)} if found else {}
     return {"dataset_name": "+".join(store.info.dataset for store in stores)} | marks
+
+
+def marks_of(stores: Sequence[Store]) -> tuple[str, ...]:
+    """The marks of the stores, each once."""
+    return tuple(dict.fromkeys(mark for store in stores for mark in store.info.marks))
 
 
 def trained_on(config: RunConfig, recorded: Mapping[str, Any], tested: Sequence[Store]) -> Trained:
@@ -48,8 +53,7 @@ def trained_on(config: RunConfig, recorded: Mapping[str, Any], tested: Sequence[
         digest = combined_digest([store.digest for store in there])
         if len(there) == len(stores) and digest == recorded["digest"]:
             classes = tuple(overlaps.of_store(store, split) for store in there)
-            found = dict.fromkeys(mark for store in there for mark in store.info.marks)
-            return Trained(where, classes, marks or tuple(found))
+            return Trained(where, classes, marks or marks_of(there))
     names = dataset.split("+")
     if set(names) <= set(manifest.names()):
         facts = list(map(manifest.load, names))

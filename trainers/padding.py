@@ -17,6 +17,8 @@ def one_by_one(how: Adaptation, tasks: Task) -> list[tuple[Adaptation, Task]]:
 
 def filled_up(result: TaskResult, how: Adaptation, tasks: Task) -> TaskResult:
     """The result of one task with outputs of the batch's shape, those for padding being absent."""
+    if not how.padded:
+        return result
     outputs = result.outputs
     rows, classes = tasks.query_targets.shape[1] - len(outputs), how.way - outputs.shape[1]
     return result._replace(outputs=F.pad(outputs, (0, classes, 0, rows), value=ABSENT))

@@ -30,6 +30,9 @@ class TaskStream(Protocol):
     @property
     def seed(self) -> int: ...
 
+    def batch(self, start: int, size: int) -> EpisodeBatch | RegressionBatch:
+        """`size` tasks from `start`."""
+
     def batches(
         self, size: int, start: int = 0, stop: int | None = None
     ) -> Iterable[EpisodeBatch] | Iterable[RegressionBatch]:
@@ -82,21 +85,39 @@ class Source(ABC):
         return found
 
 
-class StoreSource(Source):
-    """Classification episodes of a store."""
+class ImageSource(Source):
+    """Classification episodes of stores, whose names have commas between them."""
 
     is_regression = False
 
-    def __init__(self, dataset: str) -> None:
-        store = episodes.open(dataset)
-        height, width, channels = store.image_shape
-        self.store, self.name, self.digest = store, store.name, store.digest
-        self.stores = [store]
-        self.dataset = dataset_of(store, dataset)
+    def __init__(self, stores: "Sequence[episodes.Store]", names: Sequence[str]) -> None:
+        first = stores[0]
+        height, width, channels = first.image_shape
+        self.stores = stores
+        self.dataset = ",".join(map(dataset_of, stores, names))
+        self.name = "+".join(store.name for store in stores)
+        self.digest = marks.combined_digest([store.digest for store in stores])
         self.input_shape = (channels, height, width)
-        self.default_scheme = store.default_scheme
-        self.training_defaults = dict(store.training_defaults)
-        self.marks = tuple(store.info.marks)
+        self.default_scheme = first.default_scheme
+        self.training_defaults = dict(first.training_defaults)
+        self.marks = marks.marks_of(stores)
+
+    def has(self, split: str) -> bool:
+        """Whether a store has classes in it."""
+        return any(len(store.split_classes(split)) for store in self.stores)
+
+    def recorded(self) -> Settings:
+        """Name, digest, image shape, and what `trainers.marks` needs later."""
+        channels, size, _ = self.input_shape
+        shape: Settings = {"image_size": size, "channels": channels}
+        return super().recorded() | shape | marks.recorded_facts(*self.stores)
+
+
+class StoreSource(ImageSource):
+    """Episodes of one shape, of one store."""
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__([episodes.open(dataset)], [dataset])
 
     def outputs(self, way: int | None) -> int:
         """One a class."""
@@ -106,17 +127,7 @@ class StoreSource(Source):
     def stream(self, split: str, shape: Shape, seed: int) -> TaskStream:
         """The store's stream."""
         way, shot, query = (_given(count) for count in shape)
-        return self.store.stream(split, way, shot, query, seed)
-
-    def has(self, split: str) -> bool:
-        """Whether the split has classes."""
-        return len(self.store.split_classes(split)) > 0
-
-    def recorded(self) -> Settings:
-        """Name, digest, image shape, and what `trainers.marks` needs later."""
-        channels, size, _ = self.input_shape
-        shape: Settings = {"image_size": size, "channels": channels}
-        return super().recorded() | shape | marks.recorded_facts(self.store)
+        return self.stores[0].stream(split, way, shot, query, seed)
 
 
 class FamilySource(Source):
@@ -163,26 +174,17 @@ class FileSource(Source):
         return _part(split) in self._file.tasks
 
 
-class VariableSource(Source):
-    """Episodes of variable way and shot, of one store or of several, whose names have commas
-    between them. Grey images are given `channels` alike."""
+class VariableSource(ImageSource):
+    """Episodes of variable way and shot, of one store or of several.
 
-    is_regression = False
+    Grey images are given `channels` alike.
+    """
 
     def __init__(self, datasets: str, channels: int = 1) -> None:
         names = datasets.split(",")
-        self.stores = alike(list(map(episodes.open, names)), channels)
-        self.dataset = ",".join(map(dataset_of, self.stores, names))
-        self.name = "+".join(store.name for store in self.stores)
-        self.digest = marks.combined_digest([store.digest for store in self.stores])
-        height, width, most = self.stores[0].image_shape
-        self.input_shape = (most, height, width)
-        has_official = all(OFFICIAL_SCHEME in store.info.splits for store in self.stores)
-        first = self.stores[0]
-        self.default_scheme = OFFICIAL_SCHEME if has_official else first.default_scheme
-        self.training_defaults = dict(first.training_defaults)
-        found = (mark for store in self.stores for mark in store.info.marks)
-        self.marks = tuple(dict.fromkeys(found))
+        super().__init__(alike(list(map(episodes.open, names)), channels), names)
+        if all(OFFICIAL_SCHEME in store.info.splits for store in self.stores):
+            self.default_scheme = OFFICIAL_SCHEME
 
     def outputs(self, way: int | None) -> int:
         """One a class, of the most that an episode can have."""
@@ -198,16 +200,6 @@ class VariableSource(Source):
         having = [store for store in self.stores if len(store.split_classes(split))]
         channels = self.input_shape[0]
         return VariableStream(having, split, VariableSpec(*shape), seed, channels=channels)
-
-    def has(self, split: str) -> bool:
-        """Whether a store has classes in it."""
-        return any(len(store.split_classes(split)) for store in self.stores)
-
-    def recorded(self) -> Settings:
-        """Name, digest, image shape, and what `trainers.marks` needs later."""
-        channels, size, _ = self.input_shape
-        shape: Settings = {"image_size": size, "channels": channels}
-        return super().recorded() | shape | marks.recorded_facts(*self.stores)
 
 
 def dataset_of(store: "episodes.Store", name: str) -> str:

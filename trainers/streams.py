@@ -1,13 +1,14 @@
 """The tasks of a run: one stream for training, one for validation, one for the test."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
+from episodes import EpisodeBatch
 from trainers.config import RunConfig, Shape
 from trainers.sources import Source, TaskStream
+from trainers.tasks import RegressionBatch
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,15 @@ class RandomShots:
         digest = hashlib.sha256(f"shot/1 {self.seed} {start}".encode()).digest()
         return 1 + int.from_bytes(digest[:8], "little") % len(self._by_shot)
 
+    def batch(self, start: int, size: int) -> EpisodeBatch | RegressionBatch:
+        """`size` tasks from `start`."""
+        return self._by_shot[self.shot(start) - 1].batch(start, size)
+
     def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[Any]:
         """As a stream's."""
         while stop is None or start < stop:
             end = start + size if stop is None else min(start + size, stop)
-            batches = self._by_shot[self.shot(start) - 1].batches(size, start, end)
-            with closing(cast(Any, iter(cast(Iterable[Any], batches)))) as only:
-                yield next(only)
+            yield self.batch(start, end - start)
             start = end
 
     def fingerprint(self, count: int) -> str:

@@ -60,9 +60,7 @@ def outer_gradient(
         for how_alone, task in one_by_one(how, tasks):
             result = learner.algorithm.run(how_alone, params, meta, task)
             (result.outer_loss / len(tasks.support_targets)).backward()
-            alone.append(
-                filled_up(detached(result), how, tasks) if how.padded else detached(result)
-            )
+            alone.append(filled_up(detached(result), how, tasks))
         results = joined(alone)
     rates, branches = results.trace.rates, results.trace.branches.mean(0)
     return OuterStep(

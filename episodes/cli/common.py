@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from episodes.errors import EpisodesError
 
@@ -47,6 +48,11 @@ def main() -> None:
       episodes prepare omniglot --from ~/Downloads/omniglot
       episodes show omniglot --split test
     """
+
+
+def was_given(context: click.Context, name: str) -> bool:
+    """Whether a parameter was typed, and is not its default."""
+    return context.get_parameter_source(name) == ParameterSource.COMMANDLINE
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:

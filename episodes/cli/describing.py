@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from episodes.cli.common import episode_options, human_bytes, json_option
+from episodes.cli.common import episode_options, human_bytes, json_option, was_given
 from episodes.errors import EpisodesError, UsageError, some_of
 
 
@@ -140,11 +139,14 @@ def show(
     """
     import episodes
     from episodes.contact_sheet import contact_sheet
+    from episodes.stream import Stream
     from episodes.variable_stream import VariableStream
 
     store = episodes.open(name, size=size)
-    stream: Any = store.stream(split, way, shot, query, seed) if sampler == "uniform" else None
-    if stream is None:
+    stream: Stream | VariableStream
+    if sampler == "uniform":
+        stream = store.stream(split, way, shot, query, seed)
+    else:
         _refuse_given("way", "shot", "query", sampler=sampler)
         stream = VariableStream([store], split, seed=seed)
     path = out or Path(f"{Path(name).name}-{split}-{index}.png")
@@ -157,9 +159,8 @@ def show(
 
 
 def _refuse_given(*names: str, sampler: str) -> None:
-    context = click.get_current_context()
     for name in names:
-        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+        if was_given(click.get_current_context(), name):
             raise UsageError(f"--{name} has no use with --sampler {sampler}, which draws it")
 
 

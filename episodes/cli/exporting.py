@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
-from episodes.cli.common import episode_options, human_bytes, json_option
+from episodes.cli.common import episode_options, human_bytes, json_option, was_given
 from episodes.errors import UsageError
 
 WITH_CHECK = {"name", "check_folder", "as_json"}
@@ -138,8 +137,7 @@ def stream(
 def _refuse_others(context: click.Context, taken: set[str], refusal: str) -> None:
     """Raises UsageError for an option that was given and is none of those that are taken."""
     for parameter in context.command.params:
-        given = context.get_parameter_source(parameter.name or "") == ParameterSource.COMMANDLINE
-        if given and parameter.name not in taken:
+        if was_given(context, parameter.name or "") and parameter.name not in taken:
             raise UsageError(refusal.format(parameter.opts[0]))
 
 

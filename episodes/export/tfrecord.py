@@ -18,8 +18,9 @@ import numpy as np
 
 from episodes import jpeg
 from episodes.disk import sync_file
-from episodes.errors import EpisodesError, UsageError
+from episodes.errors import EpisodesError
 from episodes.export.description import licence_note, store_facts
+from episodes.export.placing import refuse_place
 from episodes.meta_dataset.conversion import IMAGE, LABEL
 from episodes.meta_dataset.describing import departures, specification_of, usual_scheme
 from episodes.meta_dataset.specification import FILE_PATTERN, DatasetSpecification
@@ -89,10 +90,10 @@ def export_records(
         licence_note=licence_note([store]),
         tool_version=installed_version(),
     )
-    _refuse_place(folder, force)
+    refuse_place(folder, force, _strangers)
     try:
         with exclusive(folder.absolute(), progress):
-            _refuse_place(folder, force)
+            refuse_place(folder, force, _strangers)
             with built_beside(folder.absolute()) as beside:
                 _write_files(store, specification, classes, beside, progress or silent, threads)
                 write_specification(beside, specification)
@@ -176,19 +177,9 @@ def _encoded(pixels: np.ndarray) -> bytes:
     return encoded.getvalue()
 
 
-def _refuse_place(folder: Path, force: bool) -> None:
-    """Raises UsageError where something is there that may not be replaced."""
-    if not folder.exists():
-        return
-    if not force:
-        raise UsageError(
-            f"{folder} is there already: choose another folder, or add --force to replace an export"
-        )
+def _strangers(folder: Path) -> list[str]:
+    """What is in the folder of such an export that is no part of it."""
     read_sealed(folder / FILE_NAME, "export", FORMAT, "choose another folder")
     parts = {SPECIFICATION_NAME, FILE_NAME}
     files = FILE_PATTERN.format("*")
-    others = [path.name for path in folder.iterdir() if not path.match(files)]
-    if strangers := sorted(set(others) - parts):
-        raise UsageError(
-            f"{folder} holds {strangers[0]}, which is no part of an export: choose another folder"
-        )
+    return [p.name for p in folder.iterdir() if not p.match(files) and p.name not in parts]

@@ -17,6 +17,7 @@ from episodes.export.description import (
     write_info,
 )
 from episodes.export.naming import NamedBatch, named_batches
+from episodes.export.placing import refuse_place
 from episodes.progress import Progress, silent
 from episodes.store.placing import built_beside, exclusive
 from episodes.stream import Stream
@@ -46,11 +47,11 @@ def export(
     if stream.world > 1:
         raise UsageError(f"{stream!r} is a share: export the whole stream")
     folder = Path(folder)
-    _refuse_place(folder, force)
+    refuse_place(folder, force, _strangers)
     target = folder.absolute()
     try:
         with exclusive(target):
-            _refuse_place(folder, force)
+            refuse_place(folder, force, _strangers)
             with built_beside(target) as beside:
                 return _write(stream, describe(stream, format, count), beside, progress, threads)
     except OSError as error:
@@ -105,16 +106,7 @@ def _telling(batches: Iterator[NamedBatch], count: int, progress: Progress) -> I
         progress("exporting episodes", done, count)
 
 
-def _refuse_place(folder: Path, force: bool) -> None:
-    """Raises UsageError where something is there that may not be replaced."""
-    if not folder.exists():
-        return
-    if not force:
-        raise UsageError(
-            f"{folder} is there already: choose another folder, or add --force to replace an export"
-        )
+def _strangers(folder: Path) -> list[str]:
+    """What is in the folder of an export that is no part of it."""
     parts = {FILE_NAME, *(file.file for file in read_info(folder).files)}
-    if others := [path.name for path in folder.iterdir() if path.name not in parts]:
-        raise UsageError(
-            f"{folder} holds {min(others)}, which is no part of an export: choose another folder"
-        )
+    return [path.name for path in folder.iterdir() if path.name not in parts]

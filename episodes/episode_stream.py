@@ -142,10 +142,7 @@ class EpisodeStream(ABC, Generic[SpecT, PlansT]):
 
     def plans(self, start: int, count: int) -> PlansT:
         """The plans of episodes start .. start + count - 1."""
-        start, count = operator.index(start), operator.index(count)
-        last = (start + count) * self.world
-        if start < 0 or count < 0 or last > INDEX_END:
-            raise UsageError(f"episodes {start} .. {start + count - 1}: indices are 0 to 2**63 - 2")
+        start, count = self._checked(start, count)
         return self._plans(start * self.world + self.rank, count)
 
     def __getitem__(self, index: int) -> Episode:
@@ -157,9 +154,7 @@ class EpisodeStream(ABC, Generic[SpecT, PlansT]):
         Their images are gathered into `out`, uint8 [size, support + query, H, W, C], or else into a
         buffer of the stream's. Raises UsageError for an `out` of another type or shape.
         """
-        plans = self.plans(start, size)
-        (reading,) = self._readings(plans, max(1, size))
-        return reading(out)
+        return self._gathered(self.plans(start, size), size, out)
 
     def batches(
         self, size: int, start: int = 0, stop: int | None = None, threads: int = 1
@@ -238,6 +233,18 @@ class EpisodeStream(ABC, Generic[SpecT, PlansT]):
                 line = "\t".join((str(plan.source), *names, *store.ids(rows)))
                 fingerprint.update(f"\n{line}".encode())
         return fingerprint.hexdigest()
+
+    def _checked(self, start: int, count: int) -> tuple[int, int]:
+        """As plain whole numbers; raises UsageError where no such episodes are."""
+        start, count = operator.index(start), operator.index(count)
+        last = (start + count) * self.world
+        if start < 0 or count < 0 or last > INDEX_END:
+            raise UsageError(f"episodes {start} .. {start + count - 1}: indices are 0 to 2**63 - 2")
+        return start, count
+
+    def _gathered(self, plans: PlansT, size: int, out: np.ndarray | None) -> EpisodeBatch:
+        (reading,) = self._readings(plans, max(1, size))
+        return reading(out)
 
     def _episodes_at_once(self) -> int:
         """As many as make a buffer that stays in the processor's caches, 1 at least."""

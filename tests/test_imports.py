@@ -7,6 +7,7 @@ import pytest
 
 import episodes
 import trainers
+from episodes import sampling
 
 FRAMEWORKS = ["torch", "jax", "tensorflow", "keras", "mxnet"]
 HEAVY = [*FRAMEWORKS, "torchvision", "matplotlib", "datasets", "webdataset", "pyarrow", "pandas"]
@@ -56,6 +57,31 @@ def test_public_names_of_episodes() -> None:
         "stream",
     ]
     assert all(hasattr(episodes, name) for name in episodes.__all__)
+
+
+def test_public_names_of_the_samplers() -> None:
+    assert sampling.__all__ == [
+        "FEEDBACK",
+        "MEASURES",
+        "SAMPLERS",
+        "Arrays",
+        "ClassTable",
+        "EpisodePlan",
+        "EpisodeSpec",
+        "PlanBatch",
+        "Proposal",
+        "Sampler",
+        "Selection",
+        "TaskSpace",
+        "VariablePlans",
+        "VariableSpec",
+        "build",
+    ]
+    assert all(hasattr(sampling, name) for name in sampling.__all__)
+
+
+def test_samplers_load_no_framework_and_nothing_heavy() -> None:
+    assert loaded_after("import episodes.sampling", HEAVY) == set()
 
 
 def test_public_names_of_trainers() -> None:

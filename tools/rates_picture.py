@@ -14,7 +14,7 @@ def layer_rates(run: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Layers, and the means and standard deviations over test episodes of their weights' rates,
     `[layers, steps]`; one line where one rate serves all."""
     from trainers import learner
-    from trainers.run import read_config
+    from trainers.recorded import read_config
     from trainers.run_directory import find
     from trainers.sources import open_source
 

@@ -25,8 +25,9 @@ from trainers.files import write_whole
 from trainers.learner import Learner
 from trainers.outer_state import Position, load_weights, read_position
 from trainers.progress import Progress
+from trainers.recorded import best_checkpoint, read_config
 from trainers.report import Figures, FixedEpisodes
-from trainers.run import Run, read_config
+from trainers.run import Run
 from trainers.run_directory import RunDirectory
 from trainers.sources import (
     Source,
@@ -200,14 +201,6 @@ def check_fits(
             f"{path} was trained on {_images(shape)} of {trained_on['name']}, and {source.name} "
             f"holds {_images(source.input_shape)}: choose a dataset of the same size and channels"
         )
-
-
-def best_checkpoint(directory: RunDirectory, position: Position) -> tuple[Path, int]:
-    """The best checkpoint by validation and its iteration; unvalidated, the last one."""
-    if position.best:
-        _, iteration = position.best[0]
-        return directory.best_checkpoint(iteration), iteration
-    return directory.last_checkpoint, position.iteration
 
 
 def evaluate(

@@ -137,7 +137,7 @@ def sources(
 @main.command("list")
 @json_option
 def list_names(as_json: bool) -> None:
-    """List the algorithms, rate schemes, backbones, regularisers and presets.
+    """List the algorithms, rate schemes, backbones, samplers, regularizers and presets.
 
     \b
     Example:
@@ -153,7 +153,7 @@ def list_names(as_json: bool) -> None:
     flags = {catalog.KINDS[setting]: f" (--{dashed(setting)})" for setting in catalog.TABLES}
     tables |= {
         "regression tasks": catalog.FAMILIES,
-        "regulariser": catalog.REGULARISERS,
+        "other regularizers": catalog.OTHER_REGULARIZERS,
         "preset": PRESETS,
     }
     flags |= {"regression tasks": " (--dataset)", "preset": " (--preset)"}

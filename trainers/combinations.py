@@ -19,6 +19,10 @@ READ_ONLY_WITH: dict[str, tuple[str, tuple[Value, ...]]] = {
     "skip_index": ("skips", (True,)),
     "skip_start": ("skips", (True,)),
     "relative": ("preconditioning", ("per_step", "shared")),
+    "candidates": ("sampler_mode", ("sampling",)),
+    "trlearner_temperature": ("trlearner_weights", ("softmax",)),
+    "trlearner_heads": ("trlearner_relation", ("learned", "shuffled")),
+    "trlearner_representation": ("trlearner_relation", ("learned", "shuffled")),
 }
 """Setting -> another, and the values of that which give it a use."""
 
@@ -28,6 +32,7 @@ def check(config: "RunConfig") -> None:
     algorithm, scheme = catalog.find("algo", config.algo), catalog.find("lr", config.lr)
     _check_problem(config)
     _check_sampler(config)
+    _check_regularizer(config)
     _check_useless(config)
     _check_rates(config, algorithm, scheme)
     _check_outer_loss(config, algorithm)
@@ -39,9 +44,9 @@ def _check_problem(config: "RunConfig") -> None:
     is_regression = catalog.is_regression(config.dataset)
     if is_regression and config.way is not None:
         raise UsageError(f"--way {config.way} has no use in {config.dataset}: it has no classes")
-    if not is_regression and config.way is None and config.sampler == "uniform":
+    if not is_regression and config.way is None and config.sampler != "meta-dataset":
         raise UsageError(f"setting 'way' is missing: {config.dataset} has classes")
-    if config.sampler == "uniform" and "," in config.dataset:
+    if config.sampler != "meta-dataset" and "," in config.dataset:
         raise UsageError(
             f"--dataset {config.dataset}: several datasets need --sampler meta-dataset"
         )
@@ -62,8 +67,59 @@ def _check_problem(config: "RunConfig") -> None:
 
 
 def _check_sampler(config: "RunConfig") -> None:
-    if config.sampler == "uniform":
+    sampler, is_regression = config.sampler, catalog.is_regression(config.dataset)
+    if sampler == "meta-dataset":
+        _check_variable(config)
+    if sampler in ("single-batch", "fixed-pool") and config.meta_batch_size != 1:
+        raise UsageError(
+            f"--sampler {sampler} gives one task an iteration: leave --meta-batch-size "
+            f"{config.meta_batch_size} out"
+        )
+    if sampler in catalog.STATELESS:
         return
+    if config.random_shots:
+        raise UsageError(f"--random-shots needs --sampler uniform, found {sampler}")
+    if sampler in ("s-dpp", "d-dpp") and is_regression:
+        raise UsageError(f"--sampler {sampler} chooses classes, {config.dataset} has none")
+    if config.own.get("dpp_run") == "none":
+        raise UsageError("--sampler s-dpp takes the features of a trained run: add --dpp-run RUN")
+    if sampler == "adaptive":
+        _check_adaptive(config)
+
+
+def _check_adaptive(config: "RunConfig") -> None:
+    if config.algo in OUTER_LOSS_OF_ITS_OWN:
+        raise UsageError(
+            f"--sampler adaptive has no use in {config.algo}: it learns by the gradient of an "
+            "outer loss, and this is none"
+        )
+    if config.compile:
+        raise UsageError("--compile holds no single task's gradient: leave out --sampler adaptive")
+
+
+def _check_regularizer(config: "RunConfig") -> None:
+    if config.regularizer == "none":
+        return
+    head, pool = config.own["trlearner_head"], config.own["trlearner_pool"]
+    if config.sampler == "meta-dataset":
+        raise UsageError("--regularizer trlearner needs tasks of one way: use another --sampler")
+    if config.algo in OUTER_LOSS_OF_ITS_OWN:
+        raise UsageError(
+            f"--regularizer trlearner has no use in {config.algo}: its outer gradient does not "
+            "run through the adapted weights"
+        )
+    if head == "own" and config.algo in ("anil", "boil", "protonet", "r2d2"):
+        raise UsageError(
+            f"--trlearner-head own has no use in {config.algo}: tasks differ in the head alone, "
+            "or have one head: use --trlearner-head peer"
+        )
+    if pool == "probabilities" and catalog.is_regression(config.dataset):
+        raise UsageError(f"--trlearner-pool {pool} needs classes, {config.dataset} has none")
+    if pool == "probabilities" and config.own["trlearner_weights"] == "literal":
+        raise UsageError("--trlearner-weights literal can be negative: use --trlearner-pool logits")
+
+
+def _check_variable(config: "RunConfig") -> None:
     if catalog.is_regression(config.dataset):
         raise UsageError(f"--sampler {config.sampler} draws classes, {config.dataset} has none")
     if (why := one_way(config)) is not None:

@@ -14,27 +14,36 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from episodes.errors import EpisodesError
 from trainers.algorithms import Adaptation, Algorithm, TaskResult
+from trainers.regularizers import Consistency, TRLearner
 from trainers.types import Params, Task
 
-Recorded = Callable[[Params, Params, Task], tuple[tuple[Params, Params], TaskResult]]
+Seen = tuple[TaskResult, Consistency | None]
+Recorded = Callable[[Params, Params, Task, Tensor | None], tuple[tuple[Params, Params], Seen]]
 
 
 class CompiledOuterGradient:
-    """The gradients of the tasks' mean outer loss, compiled for each shape that it meets.
+    """The gradients of the tasks' mean outer loss, and of what a regularizer adds to it, compiled
+    for each shape that it meets.
 
     Tasks must be batched. The numbers are those of the recorded function up to the order in which
     sums are taken. Compiling takes some tens of seconds and a C++ compiler, or a GPU.
     """
 
-    def __init__(self, algorithm: Algorithm) -> None:
-        self._algorithm = algorithm
+    def __init__(self, algorithm: Algorithm, regularizer: TRLearner | None = None) -> None:
+        self._algorithm, self._regularizer = algorithm, regularizer
         self._compiled: dict[Any, Recorded] = {}
 
     def __call__(
-        self, how: Adaptation, params: Params, meta: Params, tasks: Task
-    ) -> tuple[Params, Params, TaskResult]:
-        """Gradients of `params` and of `meta`, and the results, without a graph."""
-        inputs = (_constants(params), _constants(meta), tasks)
+        self,
+        how: Adaptation,
+        params: Params,
+        meta: Params,
+        tasks: Task,
+        order: Tensor | None = None,
+    ) -> tuple[Params, Params, TaskResult, Consistency | None]:
+        """Gradients of `params` and of `meta`, the results without a graph, and what the
+        regularizer measured; `order` is as in `trainers.outer_gradient`."""
+        inputs = (_constants(params), _constants(meta), tasks, order)
         shapes = tuple(tensor.shape for tensor in tasks[:4])
         key = (how, shapes)
         if key not in self._compiled:
@@ -43,18 +52,26 @@ class CompiledOuterGradient:
             recorded.recompile()
             self._compiled[key] = torch.compile(recorded)
         try:
-            (params_grads, meta_grads), result = self._compiled[key](*inputs)
+            (params_grads, meta_grads), (result, consistency) = self._compiled[key](*inputs)
         except InductorError as error:
             raise EpisodesError(
                 f"--compile: torch's compiler failed ({str(error).splitlines()[0]}): "
                 "install a C++ compiler, or leave --compile out"
             ) from None
-        return params_grads, meta_grads, result
+        return params_grads, meta_grads, result, consistency
 
     def _gradient(self, how: Adaptation) -> Recorded:
-        def mean_outer_loss(params: Params, meta: Params, tasks: Task) -> tuple[Tensor, TaskResult]:
-            result = self._algorithm.run_batch(how, params, meta, tasks)
-            return result.outer_loss.mean(), result
+        regularizer = self._regularizer
+
+        def mean_outer_loss(
+            params: Params, meta: Params, tasks: Task, order: Tensor | None
+        ) -> tuple[Tensor, Seen]:
+            models, result = self._algorithm.fit_batch(how, params, meta, tasks)
+            loss = result.outer_loss.mean()
+            if regularizer is None:
+                return loss, (result, None)
+            added = regularizer(self._algorithm, how, params, models, tasks, order=order)
+            return loss + regularizer.strength * added.loss, (result, added)
 
         return torch.func.grad(mean_outer_loss, argnums=(0, 1), has_aux=True)
 

@@ -21,6 +21,7 @@ DEFAULTS: Settings = {
     "lr": "personalized",
     "backbone": "conv4",
     "sampler": "uniform",
+    "regularizer": "none",
     "way": 5,
     "shot": 1,
     "query": 15,
@@ -96,6 +97,7 @@ class RunConfig:
     lr: str
     backbone: str
     sampler: str
+    regularizer: str
     way: int | None
     shot: int | None
     query: int | None

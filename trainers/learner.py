@@ -15,6 +15,7 @@ from trainers.algorithms.base import initial
 from trainers.config import RunConfig
 from trainers.evaluation import Evaluation, evaluate
 from trainers.metrics import METRICS, Metric
+from trainers.regularizers import TRLearner
 from trainers.sources import Source, TaskStream
 from trainers.tasks import RegressionBatch
 from trainers.types import BatchNormMode, Params, Task, tasks_from_batch
@@ -30,13 +31,15 @@ LARGEST_BATCHED_ON_CPU = 50_000
 
 @dataclass(frozen=True)
 class Learner:
-    """An algorithm, how it adapts in training and in evaluation, what measures it, and where."""
+    """An algorithm, how it adapts in training and in evaluation, what measures it, where, and what
+    is added to its outer loss."""
 
     algorithm: Algorithm
     training: Adaptation
     evaluation: Adaptation
     metric: Metric
     device: str
+    regularizer: TRLearner | None = None
     compiled: "CompiledOuterGradient | None" = None
 
     def initial(self, seed: int) -> tuple[Params, Params]:
@@ -45,7 +48,11 @@ class Learner:
         They are drawn on the CPU, so that `seed` means the same weights on every device.
         """
         generator = torch.Generator().manual_seed(seed)
-        return initial(self.algorithm, self.training, generator, self.device)
+        params, meta = initial(self.algorithm, self.training, generator, self.device)
+        if self.regularizer is not None:  # Drawn last: what is drawn before is as without it.
+            own = self.regularizer.init(self.training, generator)
+            params |= {name: t.to(self.device).requires_grad_() for name, t in own.items()}
+        return params, meta
 
     def tasks(self, batch: EpisodeBatch | RegressionBatch, seed: int) -> Task:
         """The tasks of a batch, on the device; their noise is drawn by `seed` and their index."""
@@ -54,7 +61,9 @@ class Learner:
             return tasks
         infos = self.training.backbone.param_infos(self.algorithm.adapts)
         draws = [
-            self.algorithm.noise(infos, torch.Generator().manual_seed(_mixed(seed, int(index))))
+            self.algorithm.noise(
+                infos, torch.Generator().manual_seed(mixed_seed("noise/1", seed, int(index)))
+            )
             for index in batch.index
         ]
         noise = {n: torch.stack([d[n] for d in draws]).to(self.device) for n in draws[0]}
@@ -89,9 +98,9 @@ def build(config: RunConfig, source: Source, evaluated: RunConfig | None = None)
     evaluated = evaluated or config
     outputs = source.outputs(config.way or config.train_way)
     backbone = backbones.for_shape(
-        config.backbone, source.input_shape, outputs, **_fields("backbone", config)
+        config.backbone, source.input_shape, outputs, **own_fields("backbone", config)
     )
-    scheme = rates.build(config.lr, **_fields("lr", config))
+    scheme = rates.build(config.lr, **own_fields("lr", config))
     infos = backbone.param_infos(lambda role: True)
     training = Adaptation(
         backbone=backbone,
@@ -107,7 +116,8 @@ def build(config: RunConfig, source: Source, evaluated: RunConfig | None = None)
         second_order=not config.first_order,
         batched=_is_batched(config, infos),
     )
-    algorithm = algorithms.build(config.algo, **_fields("algo", config))
+    algorithm = algorithms.build(config.algo, **own_fields("algo", config))
+    regularizer = _regularizer(config, source.is_regression)
     if config.compile and not training.batched and evaluated is config:
         raise UsageError("--compile needs all tasks at once: add --task-batching batched")
     return Learner(
@@ -122,19 +132,29 @@ def build(config: RunConfig, source: Source, evaluated: RunConfig | None = None)
         ),
         METRICS[config.metric],
         evaluated.device,
-        _compiled(algorithm) if config.compile else None,
+        regularizer,
+        _compiled(algorithm, regularizer) if config.compile else None,
     )
 
 
-def _compiled(algorithm: Algorithm) -> "CompiledOuterGradient":
+def _regularizer(config: RunConfig, is_regression: bool) -> TRLearner | None:
+    if config.regularizer == "none":
+        return None
+    fields = own_fields("regularizer", config)
+    if fields["representation"] == "auto":
+        fields["representation"] = "labelled" if is_regression else "features"
+    return TRLearner(**fields)
+
+
+def _compiled(algorithm: Algorithm, regularizer: TRLearner | None) -> "CompiledOuterGradient":
     from trainers.compiled import CompiledOuterGradient  # Its imports take half a second.
 
-    return CompiledOuterGradient(algorithm)
+    return CompiledOuterGradient(algorithm, regularizer)
 
 
-def _mixed(seed: int, index: int) -> int:
-    """A seed of 63 bits of its own for each seed and index."""
-    digest = hashlib.sha256(f"noise/1 {seed} {index}".encode()).digest()
+def mixed_seed(purpose: str, seed: int, index: int) -> int:
+    """A seed of 63 bits of its own for each purpose, seed and index."""
+    digest = hashlib.sha256(f"{purpose} {seed} {index}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
@@ -148,7 +168,7 @@ def _is_batched(config: RunConfig, infos: list[Any]) -> bool:
     return config.device != "cpu" or is_small
 
 
-def _fields(setting: str, config: RunConfig) -> dict[str, Any]:
+def own_fields(setting: str, config: RunConfig) -> dict[str, Any]:
     """The settings that the chosen catalog entry brings, under the entry's own field names."""
     settings = config.settings()
     entry = catalog.find(setting, str(settings[setting]))
@@ -156,5 +176,5 @@ def _fields(setting: str, config: RunConfig) -> dict[str, Any]:
     fields = {entry.fields.get(name, name): settings[name] for name in own}
     for name in entry.settings:
         if name in catalog.TABLES:  # A choice with settings of its own, such as the divergence.
-            fields |= _fields(name, config)
+            fields |= own_fields(name, config)
     return fields

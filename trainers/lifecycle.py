@@ -14,8 +14,9 @@ from trainers.interrupt import Interrupted
 from trainers.outer_state import OuterState
 from trainers.presets import PRESETS
 from trainers.progress import Progress
+from trainers.recorded import check_source, read_config
 from trainers.report import Figures
-from trainers.run import Run, check_source, read_config
+from trainers.run import Run
 from trainers.run_directory import RunDirectory, locked
 from trainers.sources import open_source
 from trainers.training import Training
@@ -97,14 +98,15 @@ def finish(run: Run, directory: RunDirectory, progress: Progress) -> Figures:
             f"{run.source.name} {config.split} has no validation tasks: "
             "the last checkpoint is the one tested"
         )
-    state = OuterState(config, run.learner)
+    sampling = run.sampling
+    state = OuterState(config, run.learner, sampling.sampler if sampling else None)
     if directory.last_checkpoint.exists():
         state.load(directory.last_checkpoint, directory.advice)
     elif _has_begun(directory):
         raise EpisodesError(f"{directory.last_checkpoint} is missing: {directory.advice}")
     try:
         with progress.interrupt.noted():
-            Training(directory, state, run.learner, run.streams, progress).train()
+            Training(directory, state, run.learner, run.streams, progress, sampling).train()
             return test(run, directory, state.position, progress)
     except Interrupted:
         raise Interrupted(

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from episodes.errors import EpisodesError
+from episodes.sampling import Sampler
 from trainers import checkpoint
 from trainers.config import RunConfig
 from trainers.learner import Learner
 from trainers.outer_optimizer import OuterOptimizer
 from trainers.types import Params
+
+SAMPLER = "sampler/"
 
 
 @dataclass
@@ -48,11 +51,11 @@ class Position:
 
 
 class OuterState:
-    """The weights and meta-parameters of a run, their optimiser, and the position."""
+    """The weights and meta-parameters of a run, their optimiser, the sampler, and the position."""
 
-    def __init__(self, config: RunConfig, learner: Learner) -> None:
+    def __init__(self, config: RunConfig, learner: Learner, sampler: Sampler | None = None) -> None:
         """The state before the first iteration."""
-        self.config = config
+        self.config, self._sampler = config, sampler
         self.params, self.meta = learner.initial(config.seed)
         self.tensors = _named(self.params, self.meta)
         self.trained = {name: t for name, t in self.tensors.items() if t.requires_grad}
@@ -65,7 +68,7 @@ class OuterState:
             "position": asdict(self.position),
             "config": self.config.digest(),
         }
-        checkpoint.save(path, self.tensors | self.optimizer.state(), state)
+        checkpoint.save(path, self.tensors | self.optimizer.state() | self._sampled(), state)
 
     def load(self, path: Path, advice: str) -> None:
         """Continue from a checkpoint.
@@ -75,7 +78,18 @@ class OuterState:
         tensors, state = _load(path, advice, self.config)
         _fill(self.tensors, tensors, path)
         self.optimizer.load(tensors)
+        if self._sampler is not None:
+            own = {
+                n.removeprefix(SAMPLER): t.numpy()
+                for n, t in tensors.items()
+                if n.startswith(SAMPLER)
+            }
+            self._sampler.load(own)
         self.position = _position(state)
+
+    def _sampled(self) -> dict[str, Tensor]:
+        state = {} if self._sampler is None else self._sampler.state()
+        return {SAMPLER + name: torch.as_tensor(array).clone() for name, array in state.items()}
 
 
 def load_weights(

@@ -1,6 +1,6 @@
 """The papers' whole protocols, by name: settings that flags then override."""
 
-from trainers.catalog import MLPLR_PAPER, Entry
+from trainers.catalog.entry import MLPLR_PAPER, Entry
 
 FOUR_CONV: dict[str, bool | int | float | str] = {
     "filters": 48,

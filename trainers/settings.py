@@ -91,12 +91,8 @@ SETTINGS: dict[str, Setting] = {
     "algo": _text("What adapts, and how the outer gradient is formed."),
     "lr": _text("The rate scheme of the inner loop."),
     "backbone": _text("The network."),
-    "sampler": _choice(
-        "How episodes are drawn: of one shape, or by Meta-Dataset's rules, with ways and shots of "
-        "their own unless they are given.",
-        "uniform",
-        "meta-dataset",
-    ),
+    "sampler": _text("How training episodes are drawn; with meta-dataset test episodes too."),
+    "regularizer": _text("What is added to the outer loss."),
     "way": _number("Classes an episode.", 2, LARGEST_COUNT),
     "shot": _number("Support images a class.", 1, LARGEST_COUNT),
     "query": _number("Query images a class.", 1, LARGEST_COUNT),
@@ -217,6 +213,49 @@ SETTINGS: dict[str, Setting] = {
         "How its weights start: torch's default, or Xavier-uniform with zero biases.",
         "torch",
         "xavier",
+    ),
+    "repeats": _number("How often in succession --sampler fixed-pool takes a set of classes."),
+    "dpp_run": _text("The run whose features --sampler s-dpp takes; it must be given."),
+    "dpp_normalised": _switch(
+        "Whether class features are brought to length 1 before.", "--no-dpp-normalised"
+    ),
+    "sampler_mode": _choice(
+        "Whether --sampler adaptive weights the tasks of a meta-batch, or chooses them.",
+        "weighting",
+        "sampling",
+    ),
+    "sampler_criteria": _choice(
+        "What its network sees: diversity, entropy and difficulty, or the four of TRLearner.",
+        "asr",
+        "trl4",
+    ),
+    "sampler_lr": _at_least_zero("The rate of its network; 0 keeps it uniform."),
+    "sampler_temperature": _positive("The temperature of its softmax."),
+    "candidates": _number("Of how many times as many tasks it chooses.", 1, 1000),
+    "trlearner_lambda": _at_least_zero("The weight of TRLearner's consistency loss."),
+    "trlearner_heads": _number("The heads of its relations.", 1, 4096),
+    "trlearner_relation": _choice(
+        "Its relations, or a control: all alike, or those of other tasks.",
+        "learned",
+        "uniform",
+        "shuffled",
+    ),
+    "trlearner_weights": _choice(
+        "How relations become weights: negative ones dropped, as they are, or by softmax.",
+        "relu",
+        "literal",
+        "softmax",
+    ),
+    "trlearner_temperature": _positive("The temperature of that softmax."),
+    "trlearner_pool": _choice("What of the peers is mixed.", "logits", "probabilities"),
+    "trlearner_head": _choice(
+        "Whether peers predict through their own head or the task's.", "peer", "own"
+    ),
+    "trlearner_representation": _choice(
+        "What a task's relations see: mean features, or their products with the targets.",
+        "auto",
+        "features",
+        "labelled",
     ),
     "hidden": _text("The widths of the hidden layers of --backbone mlp."),
 }

@@ -2,73 +2,31 @@
 
 import math
 import time
+from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from episodes import EpisodeBatch
 from episodes.errors import EpisodesError
+from episodes.sampling.adaptive import Adaptive
 from trainers.algorithms import Adaptation
-from trainers.algorithms.base import detached, joined
 from trainers.config import RunConfig
 from trainers.files import writing
 from trainers.interrupt import Interrupted
-from trainers.learner import Learner
+from trainers.learner import Learner, mixed_seed
+from trainers.outer_gradient import OuterStep, outer_gradient
 from trainers.outer_state import OuterState
-from trainers.padding import filled_up, one_by_one
 from trainers.progress import Progress
 from trainers.run_directory import MetricsLog, RunDirectory
 from trainers.streams import Streams
-from trainers.types import Params, Task
+from trainers.task_sampling import TaskSampling
+from trainers.tasks import RegressionBatch
 
 SECONDS_BETWEEN_CHECKPOINTS = 15.0
-
-
-@dataclass(frozen=True)
-class OuterStep:
-    """What an outer step measured: the tasks' mean query loss and figure, and for each inner step
-    the mean rate and the share of tasks in the rate scheme's first branch (None without
-    branches)."""
-
-    loss: float
-    figure: float
-    rates: list[float]
-    branches: list[float] | None
-
-
-def outer_gradient(
-    learner: Learner, how: Adaptation, params: Params, meta: Params, tasks: Task
-) -> OuterStep:
-    """Sets the gradients of `params` and `meta` to those of the tasks' mean outer loss.
-
-    Where tasks are not batched each is run and differentiated alone, its loss divided by their
-    number, so that one graph is held at a time.
-    """
-    for tensor in (*params.values(), *meta.values()):
-        tensor.grad = None
-    if learner.compiled is not None:
-        grads, meta_grads, results = learner.compiled(how, params, meta, tasks)
-        for tensors, of_tensors in ((params, grads), (meta, meta_grads)):
-            for name, tensor in tensors.items():
-                tensor.grad = of_tensors[name] if tensor.requires_grad else None
-    elif how.batched:
-        result = learner.algorithm.run_batch(how, params, meta, tasks)
-        result.outer_loss.mean().backward()
-        results = detached(result)
-    else:
-        alone = []
-        for how_alone, task in one_by_one(how, tasks):
-            result = learner.algorithm.run(how_alone, params, meta, task)
-            (result.outer_loss / len(tasks.support_targets)).backward()
-            alone.append(filled_up(detached(result), how, tasks))
-        results = joined(alone)
-    rates, branches = results.trace.rates, results.trace.branches.mean(0)
-    return OuterStep(
-        loss=results.query_loss.mean().item(),
-        figure=learner.metric.of(results.outputs, tasks.query_targets).mean().item(),
-        rates=rates.mean((0, *range(2, rates.dim()))).tolist(),
-        branches=None if branches.isnan().any() or not len(branches) else branches.tolist(),
-    )
 
 
 def adaptation_at(config: RunConfig, how: Adaptation, iteration: int) -> Adaptation:
@@ -94,6 +52,26 @@ def multi_step_weights(epoch: int, epochs: int, steps: int) -> tuple[float, ...]
     return (other,) * (steps - 1) + (last,)
 
 
+def shuffled(count: int, seed: int, iteration: int) -> Tensor:
+    """A permutation `[count]` of an iteration's tasks."""
+    generator = torch.Generator().manual_seed(mixed_seed("shuffled/1", seed, iteration))
+    return torch.randperm(count, generator=generator)
+
+
+def _told(step: OuterStep, sampling: TaskSampling | None) -> dict[str, Any]:
+    """What metrics.jsonl keeps of regularizer and sampler."""
+    found: dict[str, Any] = {}
+    if step.relations is not None:
+        count = len(step.relations)
+        others = step.relations[~torch.eye(count, dtype=torch.bool)]
+        found["consistency"] = step.consistency
+        found["relation_mean"] = others.mean().item() if count > 1 else None
+        found["relation_deviation"] = others.std(correction=0).item() if count > 1 else None
+    if sampling is not None and isinstance(sampling.sampler, Adaptive):
+        found |= {f"task_{name}": array.tolist() for name, array in sampling.sampler.last.items()}
+    return found
+
+
 class Training:
     """The outer loop of one run in a locked run directory.
 
@@ -109,9 +87,10 @@ class Training:
         learner: Learner,
         streams: Streams,
         progress: Progress,
+        sampling: TaskSampling | None = None,
     ) -> None:
         self.run, self.state, self.learner = run, state, learner
-        self.streams, self.progress = streams, progress
+        self.streams, self.progress, self.sampling = streams, progress, sampling
         self.config, self.position = state.config, state.position
 
     def train(self) -> None:
@@ -138,23 +117,39 @@ class Training:
             self.position.iteration,
             self.config.iterations,
         )
-        batches = self.streams.training.batches(size, done * size, total * size)
+        batches: Iterable[Any] = range(done, total)
+        if self.sampling is None:
+            batches = self.streams.training.batches(size, done * size, total * size)
         with self.progress.phase(
             "training", "iteration", total, done, size, self.learner.metric
         ) as phase:
             self._validate_if_due()
             for batch in batches:
-                step = self._outer_step(self.learner.tasks(batch, self.config.seed))
+                step = self._outer_step(batch)
                 finite = (step.loss, step.figure) if math.isfinite(step.loss) else (None, None)
                 phase.update(self.position.iteration, *finite)
                 self._validate_if_due()
                 if time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
                     self._save()
 
-    def _outer_step(self, tasks: Task) -> OuterStep:
+    def _outer_gradient(self, batch: EpisodeBatch | RegressionBatch) -> OuterStep:
+        """Sets the gradients of the next iteration, on a batch of the stream, or a sampler's."""
+        state, iteration, learner = self.state, self.position.iteration, self.learner
+        how = adaptation_at(self.config, learner.training, iteration)
+        order = None
+        if learner.regularizer is not None and learner.regularizer.relation == "shuffled":
+            order = shuffled(self.config.meta_batch_size, self.config.seed, iteration)
+        if self.sampling is not None:
+            rate = state.optimizer.rate
+            return self.sampling.outer_gradient(
+                how, state.params, state.meta, iteration, rate, order
+            )
+        tasks = learner.tasks(batch, self.config.seed)
+        return outer_gradient(learner, how, state.params, state.meta, tasks, order)
+
+    def _outer_step(self, batch: EpisodeBatch | RegressionBatch) -> OuterStep:
         state, iteration = self.state, self.position.iteration
-        how = adaptation_at(self.config, self.learner.training, iteration)
-        step = outer_gradient(self.learner, how, state.params, state.meta, tasks)
+        step = self._outer_gradient(batch)
         if (why := self._not_finite(step)) is not None:
             return self._skip(why, step)
         if self.config.grad_clip is not None:
@@ -169,6 +164,7 @@ class Training:
                 "rates": step.rates,
                 "branches": step.branches,
                 "outer_rate": state.optimizer.rate,
+                **_told(step, self.sampling),
             }
         )
         return step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -128,6 +128,16 @@ def tasks_from_batch(
         values(batch.query_inputs),
         values(batch.query_targets),
     )
+
+
+def some_tasks(tasks: Task, positions: Sequence[int]) -> Task:
+    """Those of a batch's tasks at these positions."""
+    if list(positions) == list(range(len(tasks.support_targets))):
+        return tasks
+    chosen = list(positions)
+    noise = {name: draws[chosen] for name, draws in tasks.noise.items()}
+    support_inputs, support_targets, query_inputs, query_targets = (t[chosen] for t in tasks[:4])
+    return Task(support_inputs, support_targets, query_inputs, query_targets, noise)
 
 
 def each_task(tasks: Task) -> list[Task]:

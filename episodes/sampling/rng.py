@@ -19,8 +19,13 @@ FEW_ROWS = 8
 
 def plan_key(seed: int, split: str, spec: str) -> int:
     """The 128-bit Philox key of a stream: the first half of SHA-256 over its identity."""
-    identity = "\n".join((PLAN_VERSION, str(int(seed)), split, spec))
-    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:16], "little")
+    return key_of(PLAN_VERSION, str(int(seed)), split, spec)
+
+
+def key_of(*identity: str) -> int:
+    """A 128-bit Philox key: the first half of SHA-256 over the lines of an identity."""
+    digest = hashlib.sha256("\n".join(identity).encode()).digest()
+    return int.from_bytes(digest[:16], "little")
 
 
 def episode_words(key: int, start: int, count: int, words: int, step: int = 1) -> np.ndarray:
@@ -52,6 +57,11 @@ def below(words: np.ndarray, bounds: np.ndarray | np.uint64) -> np.ndarray:
     high += low
     high >>= SHIFT_32
     return high
+
+
+def fractions(words: np.ndarray) -> np.ndarray:
+    """float64, uniform in [0, 1): the 53 highest bits of uint64 words, which is exact."""
+    return (words >> np.uint64(11)) * 2.0**-53
 
 
 def partial_shuffle(words: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from episodes.sampling.pooled_classes import PooledClasses
 from episodes.sampling.ragged import ragged_shuffle
-from episodes.sampling.rng import below, episode_words
+from episodes.sampling.rng import below, episode_words, fractions
 from episodes.sampling.spec import EpisodePlan
 from episodes.sampling.variable_spec import HEAD_WORDS, VariableSpec
 
@@ -183,7 +183,7 @@ def _pools(
     drawn = below(head[:, POOL], classes.pool_counts[source].astype(np.uint64)).astype(np.int64)
     pool = classes.first_pool[source] + drawn
     if spec.ignore_hierarchy_probability:
-        ignored = _fraction(head[:, HIERARCHY]) < spec.ignore_hierarchy_probability
+        ignored = fractions(head[:, HIERARCHY]) < spec.ignore_hierarchy_probability
         pool = np.where(ignored, classes.flat_pool[source], pool)
     return pool
 
@@ -241,18 +241,13 @@ def _weights(words: np.ndarray, span: float) -> np.ndarray:
     on their order; and the exponential, (1 - x + x^2/2 - ...)^64 of a 64th, is made of products and
     sums alone, which round alike everywhere, while NumPy's hangs on the processor in its last bits.
     """
-    part = _fraction(words) * (span / 2.0**HALVINGS)
+    part = fractions(words) * (span / 2.0**HALVINGS)
     power = np.ones_like(part)
     for term in range(TERMS, 0, -1):
         power = 1 - part / term * power
     for _ in range(HALVINGS):
         power = power * power
     return (power * 2.0**WEIGHT_BITS).astype(np.int64)
-
-
-def _fraction(words: np.ndarray) -> np.ndarray:
-    """float64, uniform in [0, 1): the 53 highest bits, which is exact."""
-    return (words >> np.uint64(11)) * 2.0**-53
 
 
 def _from_range(words: np.ndarray, least: np.ndarray, most: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import torch
 
 from episodes.errors import UsageError
 from trainers import algorithms, backbones, catalog, rates
+from trainers.catalog.algorithms import UNLEARNED_RATES
 from trainers.config import RunConfig
 from trainers.rates import personalized
 from trainers.settings import SETTINGS
@@ -68,7 +69,7 @@ def test_rates_that_an_algorithm_lists_exist_and_the_learned_have_something_to_l
     info = ParamInfo("w.weight", (2, 2), "w", "linear", adapted=True)
     built = {name: rates.build(name) for name in catalog.RATE_SCHEMES}
     unlearned = {n for n, scheme in built.items() if not scheme.init([info], 2, torch.Generator())}
-    assert unlearned == {"none", *catalog.UNLEARNED_RATES}
+    assert unlearned == {"none", *UNLEARNED_RATES}
 
 
 def test_regression_is_known_by_the_name() -> None:

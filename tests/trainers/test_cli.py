@@ -20,7 +20,7 @@ from trainers.learner import build
 from trainers.presets import PRESETS
 from trainers.progress import clock
 from trainers.rates import SCHEMES
-from trainers.run import read_config
+from trainers.recorded import read_config
 from trainers.run_directory import RunDirectory, find, locked
 from trainers.sources import open_source
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from trainers.algorithms.heads import initial_head
 from trainers.algorithms.passes import Adaptation, Passes
 from trainers.inner_loop import SupportPass, Trace, adapt, masked
-from trainers.types import ParamInfo, Params, Role, Task
+from trainers.types import Moments, ParamInfo, Params, Role, Task
 
 
 class TaskResult(NamedTuple):
@@ -46,6 +46,35 @@ def joined(results: Sequence[TaskResult]) -> TaskResult:
         torch.stack([result.outputs for result in results]),
         Trace(*traces),
     )
+
+
+def concatenated(results: Sequence[TaskResult]) -> TaskResult:
+    """The results of several batches of tasks as those of one."""
+    if len(results) == 1:
+        return results[0]
+    traces = [torch.cat(tensors) for tensors in zip(*(r.trace for r in results), strict=True)]
+    return TaskResult(
+        torch.cat([result.outer_loss for result in results]),
+        torch.cat([result.query_loss for result in results]),
+        torch.cat([result.outputs for result in results]),
+        Trace(*traces),
+    )
+
+
+MOMENT = "moment/"
+
+
+def named_moments(moments: Moments) -> Params:
+    """Moments as tensors of a task's model."""
+    pairs = enumerate(moments)
+    return {f"{MOMENT}{i}/{j}": moment for i, pair in pairs for j, moment in enumerate(pair)}
+
+
+def moments_of(model: Params) -> Moments | None:
+    """The moments among the tensors of a task's model, None where it has none."""
+    count = sum(name.startswith(MOMENT) for name in model) // 2
+    pairs = [(model[f"{MOMENT}{i}/0"], model[f"{MOMENT}{i}/1"]) for i in range(count)]
+    return pairs or None
 
 
 class Algorithm(ABC):
@@ -105,7 +134,28 @@ class Algorithm(ABC):
         support set's over the inner steps.
         """
         with torch.set_grad_enabled(how.training):
-            return self.adapt_and_pass(how, self.passes(how, params, task), meta, task)[1]
+            return self.fit(how, params, meta, task)[1]
+
+    def fit(
+        self, how: Adaptation, params: Params, meta: Params, task: Task
+    ) -> tuple[Params, TaskResult]:
+        """`run`, and the task's model: what `predict` takes besides the `params` of all tasks."""
+        passes = self.passes(how, params, task)
+        fast, result = self.adapt_and_pass(how, passes, meta, task)
+        if how.bn == "support":
+            fast = fast | named_moments(passes.final_moments(fast))
+        return fast, result
+
+    def predict(self, how: Adaptation, params: Params, model: Params, inputs: Tensor) -> Tensor:
+        """Outputs `[n, o]` of inputs by a task's model, in training.
+
+        They are normalised as a query set, `run`; by the moments of the model's own support set
+        where `how.bn` is `support`.
+        """
+        infos = how.infos(self.adapts)
+        weights = how.at_step(self.effective(params | model), infos, how.steps - 1)
+        features = how.backbone.features(weights, inputs, moments_of(model))
+        return how.backbone.logits(weights, features)
 
     def adapt_and_pass(
         self, how: Adaptation, passes: Passes, meta: Params, task: Task
@@ -140,6 +190,12 @@ class Algorithm(ABC):
     def run_batch(self, how: Adaptation, params: Params, meta: Params, tasks: Task) -> TaskResult:
         """`run` on every task of a batch at once; `how.batched` must be set."""
         return torch.func.vmap(lambda *task: self.run(how, params, meta, Task(*task)))(*tasks)
+
+    def fit_batch(
+        self, how: Adaptation, params: Params, meta: Params, tasks: Task
+    ) -> tuple[Params, TaskResult]:
+        """`fit` on every task of a batch at once; `how.batched` must be set."""
+        return torch.func.vmap(lambda *task: self.fit(how, params, meta, Task(*task)))(*tasks)
 
 
 def initial(

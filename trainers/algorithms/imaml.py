@@ -38,14 +38,17 @@ class IMAML(Algorithm):
         """Every weight adapts."""
         return True
 
-    def run(self, how: Adaptation, params: Params, meta: Params, task: Task) -> TaskResult:
-        """As every algorithm's, on the regularised support loss, but for the outer loss."""
+    def fit(
+        self, how: Adaptation, params: Params, meta: Params, task: Task
+    ) -> tuple[Params, TaskResult]:
+        """As every algorithm's, on the regularised support loss, but for the outer loss; the model
+        is a constant."""
         constant = replace(how, training=False)
         with torch.no_grad():
             passes = self.passes(constant, params, task)
             fast, result = self.adapt_and_pass(constant, passes, meta, task)
             if not how.training:
-                return result
+                return fast, result
             last = how.steps - 1
             query_grads = torch.func.grad(lambda weights: passes.query(weights, last)[0])(fast)
             support_gradient = torch.func.grad(lambda weights: passes.support(weights, last).loss)
@@ -59,7 +62,7 @@ class IMAML(Algorithm):
 
             solution = conjugate_gradients(matrix, query_grads, self.cg_steps)
         terms = [(params[name] * direction).sum() for name, direction in solution.items()]
-        return result._replace(outer_loss=torch.stack(terms).sum())
+        return fast, result._replace(outer_loss=torch.stack(terms).sum())
 
 
 def conjugate_gradients(matrix: Callable[[Params], Params], target: Params, steps: int) -> Params:

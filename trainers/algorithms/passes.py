@@ -138,6 +138,10 @@ class Passes:
         """The moments of the support set under these weights."""
         return self._own_features("support", weights, True)[1]
 
+    def final_moments(self, fast: Params) -> Moments:
+        """The moments of the support set under the weights after the last step."""
+        return self.support_moments(self._weights(fast, self._how.steps - 1))
+
     def note(self, moments: Moments) -> None:
         """Take a step's support moments into the running ones, which begin with the first."""
         if not self._running:

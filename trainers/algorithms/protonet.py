@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
-import torch
+from torch import Tensor
 
-from trainers.algorithms.base import Algorithm, TaskResult
+from trainers.algorithms.base import Algorithm, TaskResult, moments_of, named_moments
 from trainers.algorithms.heads import class_means
 from trainers.algorithms.passes import Adaptation
 from trainers.inner_loop import no_steps
 from trainers.types import ParamInfo, Params, Role, Task
+
+MEANS = "class_means"
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,26 @@ class ProtoNet(Algorithm):
         """All but the head, which is not used."""
         return info.role != "head"
 
-    def run(self, how: Adaptation, params: Params, meta: Params, task: Task) -> TaskResult:
-        """The query set's distances to the support set's class means."""
-        with torch.set_grad_enabled(how.training):
-            passes = self.passes(how, params, task)
-            support, query = passes.features()
-            means = class_means(support, task.support_targets, how.way)
-            distances = (query[:, None] - means[None]).square().sum(-1)
-            outputs = passes.without_absent(-distances)
-            loss = how.loss(outputs, task.query_targets)
-        return TaskResult(loss, loss, outputs, no_steps())
+    def fit(
+        self, how: Adaptation, params: Params, meta: Params, task: Task
+    ) -> tuple[Params, TaskResult]:
+        """The support set's class means, and the query set's distances to them."""
+        passes = self.passes(how, params, task)
+        support, query = passes.features()
+        means = class_means(support, task.support_targets, how.way)
+        outputs = passes.without_absent(nearness(query, means))
+        loss = how.loss(outputs, task.query_targets)
+        model = {MEANS: means}
+        if how.bn == "support":
+            model |= named_moments(passes.final_moments({}))
+        return model, TaskResult(loss, loss, outputs, no_steps())
+
+    def predict(self, how: Adaptation, params: Params, model: Params, inputs: Tensor) -> Tensor:
+        """Nearness to the class means."""
+        features = how.backbone.features(params, inputs, moments_of(model))
+        return nearness(features, model[MEANS])
+
+
+def nearness(features: Tensor, means: Tensor) -> Tensor:
+    """Minus the squared distances `[n, way]` of features `[n, d]` to means `[way, d]`."""
+    return -(features[:, None] - means[None]).square().sum(-1)

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.errors import UsageError
-from trainers.algorithms.base import Algorithm, TaskResult
+from trainers.algorithms.base import Algorithm, TaskResult, moments_of, named_moments
 from trainers.algorithms.passes import Adaptation
 from trainers.inner_loop import no_steps
 from trainers.types import ParamInfo, Params, Role, Task
 
-SCALE, OFFSET = "ridge/scale", "ridge/offset"
+SCALE, OFFSET, RIDGE = "ridge/scale", "ridge/offset", "ridge/weights"
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,32 @@ class R2D2(Algorithm):
         scale = torch.tensor(self.ridge_scale, device=generator.device)
         return {SCALE: scale, OFFSET: torch.zeros_like(scale)}
 
-    def run(self, how: Adaptation, params: Params, meta: Params, task: Task) -> TaskResult:
+    def fit(
+        self, how: Adaptation, params: Params, meta: Params, task: Task
+    ) -> tuple[Params, TaskResult]:
         """Fit the head to the support set, then pass the query set."""
-        with torch.set_grad_enabled(how.training):
-            passes = self.passes(how, params, task)
-            support, query = map(with_ones, passes.features())
-            targets = task.support_targets
-            if not targets.is_floating_point():
-                classes = torch.arange(how.way, device=targets.device)
-                targets = (targets[:, None] == classes).to(support.dtype)
-            if (rows := passes.rows("support")) is not None:
-                support = support * rows[:, None]
-            weights = ridge_regression(support, targets, self.ridge_lambda, rows)
-            outputs = passes.without_absent(params[SCALE] * (query @ weights) + params[OFFSET])
-            loss = how.loss(outputs, task.query_targets)
-        return TaskResult(loss, loss, outputs, no_steps())
+        passes = self.passes(how, params, task)
+        support, query = passes.features()
+        support, targets = with_ones(support), task.support_targets
+        if not targets.is_floating_point():
+            classes = torch.arange(how.way, device=targets.device)
+            targets = (targets[:, None] == classes).to(support.dtype)
+        if (rows := passes.rows("support")) is not None:
+            support = support * rows[:, None]
+        model = {RIDGE: ridge_regression(support, targets, self.ridge_lambda, rows)}
+        outputs = passes.without_absent(self._outputs(params, model, query))
+        if how.bn == "support":
+            model |= named_moments(passes.final_moments({}))
+        loss = how.loss(outputs, task.query_targets)
+        return model, TaskResult(loss, loss, outputs, no_steps())
+
+    def predict(self, how: Adaptation, params: Params, model: Params, inputs: Tensor) -> Tensor:
+        """Outputs of the fitted head."""
+        features = how.backbone.features(params, inputs, moments_of(model))
+        return self._outputs(params, model, features)
+
+    def _outputs(self, params: Params, model: Params, features: Tensor) -> Tensor:
+        return params[SCALE] * (with_ones(features) @ model[RIDGE]) + params[OFFSET]
 
 
 def with_ones(features: Tensor) -> Tensor:

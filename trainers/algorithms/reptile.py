@@ -20,11 +20,12 @@ class Reptile(MAML):
     query set is measured only.
     """
 
-    def run(self, how: Adaptation, params: Params, meta: Params, task: Task) -> TaskResult:
-        """As every algorithm's, but for the outer loss."""
+    def fit(
+        self, how: Adaptation, params: Params, meta: Params, task: Task
+    ) -> tuple[Params, TaskResult]:
+        """As every algorithm's, but for the outer loss; the model is a constant."""
         constant = replace(how, training=False)
         with torch.no_grad():
             passes = self.passes(constant, params, task)
             fast, result = self.adapt_and_pass(constant, passes, meta, task)
-        with torch.set_grad_enabled(how.training):
-            return result._replace(outer_loss=squared_distance(params, fast) / 2)
+        return fast, result._replace(outer_loss=squared_distance(params, fast) / 2)

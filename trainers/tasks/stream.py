@@ -75,13 +75,15 @@ class RegressionStream(ABC):
         start, size = operator.index(start), operator.index(size)
         if start < 0 or size < 0 or start + size > INDEX_END:
             raise UsageError(f"tasks {start} .. {start + size - 1}: indices are 0 to 2**63 - 2")
-        inputs, targets = self._tasks(start, size)
+        return self._batch(start, *self._tasks(start, size))
+
+    def _batch(self, start: int, inputs: np.ndarray, targets: np.ndarray) -> RegressionBatch:
         return RegressionBatch(
             support_inputs=inputs[:, : self.shot],
             support_targets=targets[:, : self.shot],
             query_inputs=inputs[:, self.shot :],
             query_targets=targets[:, self.shot :],
-            index=start + np.arange(size),
+            index=start + np.arange(len(inputs)),
         )
 
     def batches(
@@ -142,17 +144,46 @@ class FamilyStream(RegressionStream):
     def canonical(self) -> str:
         return self.family.canonical()
 
+    @property
+    def sources(self) -> int:
+        """One, as `episodes.sampling.TaskSpace` counts them."""
+        return 1
+
+    @property
+    def classes(self) -> int:
+        """None: functions have no classes."""
+        return 0
+
+    def identities(self, start: int, count: int) -> np.ndarray:
+        """int64 [count, 1]: the numbers of the functions of tasks start .. start + count - 1."""
+        return self._numbers(start, self._words(start, count))[:, np.newaxis]
+
+    def relabelled(self, identities: np.ndarray, words: np.ndarray) -> np.ndarray:
+        """The same functions, which have no labels."""
+        return identities
+
+    def batch_of(self, identities: np.ndarray, start: int) -> RegressionBatch:
+        """The functions `identities` int64 [n, 1] at the points of tasks start .. start + n - 1."""
+        identities = np.asarray(identities)
+        if identities.ndim != 2 or identities.shape[1] != 1 or identities.min(initial=0) < 0:
+            raise UsageError(f"identities are {identities.shape}; expected whole numbers [n, 1]")
+        words = self._words(start, len(identities))
+        return self._batch(start, *self._values(self._functions(identities[:, 0]), words))
+
     def functions(self, start: int, size: int) -> np.ndarray:
         """float64 [size, family.function_draws]: the functions of tasks start .. start + size - 1.
 
         `family.values` gives their values anywhere, to draw a curve for one.
         """
-        return self._functions(start, self._words(start, size))
+        return self._functions(self._numbers(start, self._words(start, size)))
 
     def _tasks(self, start: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        family, words = self.family, self._words(start, size)
-        functions = self._functions(start, words)
-        points = uniforms(words[:, 1:]).reshape(size, self.shot + self.query, self._point_words)
+        words = self._words(start, size)
+        return self._values(self._functions(self._numbers(start, words)), words)
+
+    def _values(self, functions: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        family, points_shape = self.family, (len(words), self.shot + self.query, self._point_words)
+        points = uniforms(words[:, 1:]).reshape(points_shape)
         inputs = family.inputs(functions, points[..., : family.input_draws]).astype(np.float32)
         targets = family.values(functions, inputs.astype(np.float64))
         if family.noise:
@@ -167,10 +198,22 @@ class FamilyStream(RegressionStream):
         points = (self.shot + self.query) * self._point_words
         return episode_words(self._points_key, start, size, 1 + points)
 
-    def _functions(self, start: int, words: np.ndarray) -> np.ndarray:
-        if self.family.functions is None or self.split != "train":
-            return self._drawn_functions(start, len(words))
-        return self._shared_functions[below(words[:, 0], np.uint64(self.family.functions))]
+    def _numbers(self, start: int, words: np.ndarray) -> np.ndarray:
+        if self._shares_functions:
+            assert self.family.functions is not None
+            return below(words[:, 0], np.uint64(self.family.functions)).astype(np.int64)
+        return start + np.arange(len(words))
+
+    @property
+    def _shares_functions(self) -> bool:
+        return self.family.functions is not None and self.split == "train"
+
+    def _functions(self, numbers: np.ndarray) -> np.ndarray:
+        if self._shares_functions:
+            return self._shared_functions[numbers]
+        if (np.diff(numbers) == 1).all():
+            return self._drawn_functions(int(numbers[0]) if len(numbers) else 0, len(numbers))
+        return np.concatenate([self._drawn_functions(int(number), 1) for number in numbers])
 
     @cached_property
     def _shared_functions(self) -> np.ndarray:

@@ -1,0 +1,69 @@
+"""The processes that share a run's tasks: one alone, or the ranks of `torch.distributed`."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from episodes.errors import UsageError
+from trainers.types import Params
+
+
+class Group:
+    """A process among `world`, of which each has a share of every meta-batch; alone by default.
+
+    All ranks must make the same calls in the same order, with as many tasks each.
+    """
+
+    def __init__(self, rank: int = 0, world: int = 1) -> None:
+        self.rank, self.world = rank, world
+
+    @classmethod
+    def current(cls) -> "Group":
+        """That of `torch.distributed`, where it is initialised."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return cls()
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    def share(self, count: int) -> list[int]:
+        """This rank's positions of `count`; raises UsageError where the ranks' would differ in
+        number."""
+        if count % self.world:
+            raise UsageError(
+                f"{count} tasks cannot be shared out evenly among {self.world} ranks: "
+                f"choose a multiple of {self.world}"
+            )
+        return list(range(self.rank, count, self.world))
+
+    def gathered(self, own: Tensor) -> Tensor:
+        """The rows `[count, ...]` of all ranks from each one's share `[count / world, ...]`."""
+        if self.world == 1:
+            return own
+        if not own.numel():
+            return own.new_empty(len(own) * self.world, *own.shape[1:])
+        parts = [torch.empty_like(own) for _ in range(self.world)]
+        dist.all_gather(parts, own.detach().contiguous())
+        return torch.stack(parts, 1).flatten(0, 1)
+
+    def gathered_params(self, own: Params) -> Params:
+        """`gathered` of each tensor."""
+        return {name: self.gathered(own[name]) for name in sorted(own)}
+
+    def sum_(self, tensors: Iterable[Tensor]) -> None:
+        """Put the sum over the ranks in the place of each tensor."""
+        if self.world == 1:
+            return
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+
+    def sum_gradients(self, tensors: Sequence[Tensor]) -> None:
+        """The same of the gradients; a tensor that has none on one rank may have one on another."""
+        if self.world == 1:
+            return
+        has = torch.tensor([tensor.grad is not None for tensor in tensors], dtype=torch.float32)
+        self.sum_([has])
+        for tensor, anywhere in zip(tensors, has.tolist(), strict=True):
+            if anywhere and tensor.grad is None:
+                tensor.grad = torch.zeros_like(tensor)
+        self.sum_(tensor.grad for tensor in tensors if tensor.grad is not None)

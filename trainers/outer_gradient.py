@@ -1,0 +1,226 @@
+"""The outer gradient in two phases: all tasks adapt, then each one's graph is reversed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainers.algorithms import Adaptation, TaskResult
+from trainers.algorithms.base import concatenated, detached, joined
+from trainers.group import Group
+from trainers.inner_loop import Trace
+from trainers.learner import Learner
+from trainers.padding import filled_up, one_by_one
+from trainers.types import Params, Task, some_tasks
+
+
+@dataclass(frozen=True)
+class OuterStep:
+    """What an outer step measured: the tasks' mean query loss and figure, and for each inner step
+    the mean rate and the share of tasks in the rate scheme's first branch (None without
+    branches).
+
+    `losses` and `figures` are those of each task, float64 `[N]`; `consistency` is TRLearner's loss
+    and `relations` `[N, N]` what it was made with, None without it.
+    """
+
+    loss: float
+    figure: float
+    rates: list[float]
+    branches: list[float] | None
+    losses: Tensor
+    figures: Tensor
+    consistency: float | None = None
+    relations: Tensor | None = None
+
+    def with_relations(self, consistency: Tensor, relations: Tensor) -> "OuterStep":
+        """The same, with what a regularizer measured."""
+        return replace(self, consistency=consistency.item(), relations=relations.cpu())
+
+
+def outer_gradient(
+    learner: Learner,
+    how: Adaptation,
+    params: Params,
+    meta: Params,
+    tasks: Task,
+    order: Tensor | None = None,
+    group: Group | None = None,
+) -> OuterStep:
+    """Sets the gradients of `params` and `meta` to those of the tasks' mean outer loss, and of what
+    the learner's regularizer adds; `order` is as in `MetaBatch`.
+
+    Where tasks are not batched each is run and differentiated alone, its loss divided by their
+    number.
+    """
+    if learner.compiled is None:
+        return MetaBatch(learner, how, params, meta, tasks, group, order).gradient()
+    grads, meta_grads, results, consistency = learner.compiled(how, params, meta, tasks, order)
+    for tensors, of_tensors in ((params, grads), (meta, meta_grads)):
+        for name, tensor in tensors.items():
+            tensor.grad = of_tensors[name] if tensor.requires_grad else None
+    found = measured(learner, results, tasks)
+    return found if consistency is None else found.with_relations(*consistency)
+
+
+class Fit(NamedTuple):
+    """Tasks adapted to at once, with their graph: positions in the meta-batch, models `[m, ...]`
+    and results of m tasks."""
+
+    positions: list[int]
+    models: Params
+    result: TaskResult
+
+
+class MetaBatch:
+    """A meta-batch of which this process adapts to its share, and what its gradient is made of.
+
+    The outer loss is the mean of the tasks' outer losses, each times its weight if there are any,
+    plus what the learner's regularizer adds. `order` `[N]` is the permutation that shuffled
+    relations take.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        how: Adaptation,
+        params: Params,
+        meta: Params,
+        tasks: Task,
+        group: Group | None = None,
+        order: Tensor | None = None,
+    ) -> None:
+        self._learner, self._how, self._params, self._meta = learner, how, params, meta
+        self._tasks, self._group, self._order = tasks, group or Group(), order
+        self._count = len(tasks.support_targets)
+        self._own = self._group.share(self._count)
+        self._trained = [t for t in (*params.values(), *meta.values()) if t.requires_grad]
+        self._fits: list[Fit] = []
+
+    def adapt(self) -> TaskResult:
+        """Adapt to all tasks and hold their graphs; the results of all, detached."""
+        self._fits = list(self._adapted())
+        return self._gathered([detached(fit.result) for fit in self._fits])
+
+    def gradient(self, weights: Tensor | None = None) -> OuterStep:
+        """Sets the gradients of weights and meta-parameters; `weights` `[N]` multiply the tasks'
+        outer losses.
+
+        Graphs are used up. Where nothing ties the tasks together and `adapt` was not called, one is
+        held at a time.
+        """
+        for tensor in (*self._params.values(), *self._meta.values()):
+            tensor.grad = None
+        if self._learner.regularizer is not None and not self._fits:
+            self.adapt()
+        consistency, relations, cotangents = self._regularized()
+        results = []
+        for fit in self._fits or self._adapted():
+            self._reverse(fit, weights, cotangents)
+            results.append(detached(fit.result))
+        self._fits = []
+        self._group.sum_gradients(self._trained)
+        found = measured(self._learner, self._gathered(results), self._tasks)
+        return found if relations is None else found.with_relations(consistency, relations)
+
+    def task_gradients(self) -> Tensor:
+        """The gradient `[N, D]` of each task's outer loss, all trained tensors in one row.
+
+        `adapt` must have been called, and the graphs stay.
+        """
+        rows = [
+            flat_gradients(
+                torch.autograd.grad(loss, self._trained, retain_graph=True, allow_unused=True),
+                self._trained,
+            )
+            for fit in self._fits
+            for loss in fit.result.outer_loss
+        ]
+        return self._group.gathered(torch.stack(rows))
+
+    def _adapted(self) -> Iterator[Fit]:
+        learner, how, params, meta = self._learner, self._how, self._params, self._meta
+        own = some_tasks(self._tasks, self._own)
+        if how.batched:
+            yield Fit(self._own, *learner.algorithm.fit_batch(how, params, meta, own))
+            return
+        for position, (how_alone, task) in zip(self._own, one_by_one(how, own), strict=True):
+            model, result = learner.algorithm.fit(how_alone, params, meta, task)
+            stacked = {name: tensor[None] for name, tensor in model.items()}
+            yield Fit([position], stacked, joined([filled_up(result, how, own)]))
+
+    def _regularized(self) -> tuple[Tensor, Tensor | None, Params]:
+        """The regularizer's loss, its relations, and what it adds to the models' gradients."""
+        regularizer, none = self._learner.regularizer, torch.zeros(())
+        if regularizer is None:
+            return none, None, {}
+        own = {
+            name: torch.cat([fit.models[name] for fit in self._fits])
+            for name in self._fits[0].models
+        }
+        models = {
+            name: tensor.detach().requires_grad_(tensor.is_floating_point())
+            for name, tensor in self._group.gathered_params(own).items()
+        }
+        has_gradient = regularizer.strength > 0
+        with torch.set_grad_enabled(has_gradient):
+            part = regularizer(
+                self._learner.algorithm,
+                self._how,
+                self._params,
+                models,
+                self._tasks,
+                self._own,
+                self._order,
+            )
+        if has_gradient and part.loss.requires_grad:
+            (regularizer.strength * part.loss).backward()
+        total = part.loss.detach().clone()
+        self._group.sum_([total])
+        if not has_gradient:
+            return total, part.relations, {}
+        cotangents = {
+            name: torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+            for name, tensor in models.items()
+        }
+        self._group.sum_(cotangents.values())
+        return total, part.relations, cotangents
+
+    def _reverse(self, fit: Fit, weights: Tensor | None, cotangents: Params) -> None:
+        losses = fit.result.outer_loss
+        if weights is not None:
+            losses = losses * weights[fit.positions].to(losses)
+        roots, gradients = [(losses / self._count).sum()], [torch.ones_like(losses[0])]
+        for name, cotangent in cotangents.items():
+            if fit.models[name].requires_grad:
+                roots.append(fit.models[name])
+                gradients.append(cotangent[fit.positions])
+        torch.autograd.backward(roots, gradients)
+
+    def _gathered(self, results: list[TaskResult]) -> TaskResult:
+        own = concatenated(results)
+        outer, query, outputs = map(self._group.gathered, own[:3])
+        return TaskResult(outer, query, outputs, Trace(*map(self._group.gathered, own.trace)))
+
+
+def measured(learner: Learner, results: TaskResult, tasks: Task) -> OuterStep:
+    """The results of a meta-batch as a record."""
+    rates, branches = results.trace.rates, results.trace.branches.mean(0)
+    losses = results.query_loss
+    figures = learner.metric.of(results.outputs, tasks.query_targets)
+    return OuterStep(
+        loss=losses.mean().item(),
+        figure=figures.mean().item(),
+        rates=rates.mean((0, *range(2, rates.dim()))).tolist(),
+        branches=None if branches.isnan().any() or not len(branches) else branches.tolist(),
+        losses=losses.cpu().double(),
+        figures=figures.cpu().double(),
+    )
+
+
+def flat_gradients(gradients: Sequence[Tensor | None], tensors: Sequence[Tensor]) -> Tensor:
+    """The gradients of tensors in one row, zeros for those that have none."""
+    pairs = zip(gradients, tensors, strict=True)
+    return torch.cat([(t.new_zeros(t.numel()) if g is None else g.flatten()) for g, t in pairs])

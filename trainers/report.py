@@ -47,14 +47,18 @@ def metric_figures(metric: Metric, evaluation: Evaluation) -> Figures:
     """The metric's mean, half the width of its 95 % interval, and median (accuracy in 0..1); and
     the episodes whose query loss is not finite, which count with the figure that they have.
 
-    A few tasks that nearly diverge can carry the mean of an error; they do not move the median. Of
+    A few tasks that diverge can carry the mean of an error; they do not move the median. Of
     the squared correlation also the share and the number of tasks above 0.3.
     """
+    worst = -np.inf if metric.is_higher_better else np.inf
+    ranked = np.where(np.isnan(evaluation.figures), worst, evaluation.figures)
     found = {
         "metric": metric.name,
         metric.name: evaluation.mean,
         "interval": evaluation.interval,
-        "median": float(np.median(evaluation.figures)),
+        "median": float(
+            np.median(np.where(np.isnan(evaluation.figures), worst, evaluation.figures))
+        ),
         "diverged": int(np.count_nonzero(~np.isfinite(evaluation.losses))),
     }
     if metric is R2:

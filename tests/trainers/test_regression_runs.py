@@ -13,6 +13,9 @@ from torch import nn
 
 from trainers.checkpoint import load
 from trainers.config import Shape
+from trainers.evaluation import Evaluation
+from trainers.metrics import MSE
+from trainers.report import metric_figures
 from trainers.run_directory import find
 from trainers.sources import open_source
 from trainers.types import each_task, tasks_from_batch
@@ -93,3 +96,12 @@ def test_tasks_of_another_shape_are_refused(
     other = write_tasks(Path("other.npz"), **shape)
     result = command("eval", "run", "--dataset", other)
     assert result.exit_code == 2 and message in result.stderr
+
+
+def test_a_task_without_a_number_is_the_worst_of_the_median() -> None:
+    figures = np.array([0.1, np.nan, 0.3, 0.2, np.inf])
+    nothing = np.empty((5, 0))
+    evaluation = Evaluation(figures, figures, nothing, nothing, nothing, nothing)
+    found = metric_figures(MSE, evaluation)
+    assert found["median"] == 0.3
+    assert found["diverged"] == 2

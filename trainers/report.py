@@ -56,9 +56,7 @@ def metric_figures(metric: Metric, evaluation: Evaluation) -> Figures:
         "metric": metric.name,
         metric.name: evaluation.mean,
         "interval": evaluation.interval,
-        "median": float(
-            np.median(np.where(np.isnan(evaluation.figures), worst, evaluation.figures))
-        ),
+        "median": float(np.median(ranked)),
         "diverged": int(np.count_nonzero(~np.isfinite(evaluation.losses))),
     }
     if metric is R2:

@@ -17,6 +17,7 @@ from trainers import (
     provenance,
     report,
     run_directory,
+    seen_tasks,
 )
 from trainers import learner as learners
 from trainers.config import RunConfig, Settings
@@ -88,6 +89,8 @@ def test(run: Run, directory: RunDirectory, position: Position, progress: Progre
         names = run.learner.adapted_names()
         picture = pictures.rates(evaluation, config.steps, branches, names)
         write_whole(directory.rates, picture)
+    params, _ = load_weights(path, directory.advice, config, run.learner)
+    seen_tasks.draw(run, directory, params, iterations)
     write_whole(directory.results, _as_json(results))
     return results
 

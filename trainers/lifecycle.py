@@ -21,6 +21,8 @@ from trainers.run_directory import RunDirectory, locked
 from trainers.sources import open_source
 from trainers.training import Training
 
+FEWEST_RELATED = 3
+
 
 def begin(
     given: Settings, protocol: Path | str | None, out: Path | None, progress: Progress
@@ -97,6 +99,11 @@ def finish(run: Run, directory: RunDirectory, progress: Progress) -> Figures:
         progress.note(
             f"{run.source.name} {config.split} has no validation tasks: "
             "the last checkpoint is the one tested"
+        )
+    if config.regularizer != "none" and config.meta_batch_size < FEWEST_RELATED:
+        progress.note(
+            f"--meta-batch-size {config.meta_batch_size}: a task alone has no peers, and of two "
+            f"the relation cancels; TRLearner's relations learn from {FEWEST_RELATED} tasks on"
         )
     sampling = run.sampling
     state = OuterState(config, run.learner, sampling.sampler if sampling else None)

@@ -34,7 +34,8 @@ def check(config: RunConfig, learner: Learner, source: Source, free: int | None)
         return
     size = Size(config.steps, support, query)
     params, meta = learner.initial(config.seed)
-    at_once = config.meta_batch_size if learner.training.batched else 1
+    ties_tasks = learner.regularizer is not None or config.sampler == "adaptive"
+    at_once = config.meta_batch_size if learner.training.batched or ties_tasks else 1
     needed = at_once * task_bytes(
         learner.algorithm, learner.training, params, meta, source.input_shape, size
     )

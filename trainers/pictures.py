@@ -27,7 +27,7 @@ def learning_curve(
 
     Takes the records of metrics.jsonl and the test figures of results.json.
     """
-    figure = _figure(6.4)
+    figure = figure_of(6.4)
     loss, measured = figure.subplots(2, 1, sharex=True)
     x = np.array([record["iteration"] for record in iterations])
     for axes, name, scale in ((loss, "loss", 1), (measured, metric.name, metric.scale)):
@@ -63,7 +63,7 @@ def learning_curve(
     measured.set_xlabel("outer iteration")
     corner = "lower right" if metric.is_higher_better else "upper right"
     measured.legend(loc=corner, frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def rates(
@@ -78,7 +78,7 @@ def rates(
     """
     if evaluation.rates.ndim > 2:
         return rates_by_tensor(evaluation, trained_steps, tensors)
-    figure = _figure(6.4 if branches else 3.6)
+    figure = figure_of(6.4 if branches else 3.6)
     panels = figure.subplots(2 if branches else 1, 1, sharex=True, squeeze=False)[:, 0]
     steps = np.arange(1, evaluation.rates.shape[1] + 1)
     low, high = np.percentile(evaluation.rates, [10, 90], axis=0)
@@ -102,14 +102,14 @@ def rates(
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     panels[-1].set_xlabel("inner step")
     panels[-1].set_xticks(steps)
-    return _png(figure)
+    return png(figure)
 
 
 def rates_by_tensor(evaluation: Evaluation, trained_steps: int, tensors: Sequence[str]) -> bytes:
     """The rate of each adapted tensor at each inner step: mean, 10th to 90th percentile."""
     columns = min(4, len(tensors))
     rows = -(-len(tensors) // columns)
-    figure = _figure(1.2 + 1.6 * rows)
+    figure = figure_of(1.2 + 1.6 * rows)
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     steps = np.arange(1, evaluation.rates.shape[1] + 1)
     for panel, name, values in zip(
@@ -127,7 +127,7 @@ def rates_by_tensor(evaluation: Evaluation, trained_steps: int, tensors: Sequenc
         unused.set_axis_off()
     figure.suptitle(f"Inner rates by tensor over {len(evaluation.rates)} test episodes", fontsize=9)
     figure.supxlabel("inner step", fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
@@ -140,19 +140,22 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     return (totals[end] - totals[begin]) / (end - begin)
 
 
-def _figure(height: float) -> "Figure":
+def figure_of(height: float) -> "Figure":
+    """An empty figure of the width of all pictures, and this height in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(7.2, height), layout="constrained")
 
 
-def _png(figure: "Figure") -> bytes:
+def png(figure: "Figure", grid: bool = True) -> bytes:
+    """The figure as PNG, with the frame of all pictures, and lines across if there is a grid."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", alpha=FAINT)
+        if grid:
+            axes.grid(axis="y", alpha=FAINT)
         axes.set_axisbelow(True)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)

@@ -18,9 +18,9 @@ TEST = {"accuracy": 0.6, "interval": 0.02}
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that were made, in order."""
     figures = []
-    make = pictures._figure
+    make = pictures.figure_of
     monkeypatch.setattr(
-        pictures, "_figure", lambda height: figures.append(make(height)) or figures[-1]
+        pictures, "figure_of", lambda height: figures.append(make(height)) or figures[-1]
     )
     return figures
 

@@ -1,0 +1,111 @@
+"""The pictures of what regularizer and sampler did: relations of tasks, weights, and episodes."""
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from episodes.contact_sheet import BACKGROUND, contact_sheet
+from episodes.episode_stream import EpisodeStream
+from trainers.pictures import FAINT, TEST, TRAINING, VALIDATION, figure_of, png, smoothed
+
+LONGEST_LINE, MOST_NAMED = 52, 5
+EPISODES_SHOWN = 3
+
+Records = Sequence[Mapping[str, Any]]
+
+
+def relation_map(relations: np.ndarray, tasks: Sequence[Sequence[str]]) -> bytes:
+    """A heat map of relations `[N, N]` of tasks, each with the names of its classes at its row.
+
+    The colours span the relations of different tasks.
+    """
+    count = len(tasks)
+    others = relations[~np.eye(count, dtype=bool)]
+    low, high = float(others.min()), float(others.max())
+    figure = figure_of(1 + 0.55 * count)
+    axes = figure.subplots()
+    shown = axes.imshow(relations, vmin=low, vmax=high)
+    for row, values in enumerate(relations):
+        for column, value in enumerate(values):
+            colour = "white" if value < (low + high) / 2 else "black"
+            axes.text(
+                column, row, f"{value:.3f}", ha="center", va="center", fontsize=6, color=colour
+            )
+    names = [f"{number}: {_described(task)}" for number, task in enumerate(tasks)]
+    lines = ["\n".join(textwrap.wrap(name, LONGEST_LINE)) for name in names]
+    axes.set_yticks(range(count), lines, fontsize=5.5)
+    axes.set_xticks(range(count), [str(number) for number in range(count)], fontsize=7)
+    axes.set_title("Relations of training tasks", loc="left")
+    figure.colorbar(shown, ax=axes, shrink=0.6)
+    return png(figure, grid=False)
+
+
+def task_weights(records: Records) -> bytes:
+    """The sampler's weights over training, and the mean of each of its measures, smoothed.
+
+    Takes the records of metrics.jsonl, whose `task_weights` are those of each iteration's tasks.
+    """
+    x = np.array([record["iteration"] for record in records])
+    weights = np.array([record["task_weights"] for record in records])
+    measures = [name for name in records[0] if name.startswith("task_") and name != "task_weights"]
+    figure = figure_of(2.2 + 1.3 * len(measures))
+    panels = figure.subplots(1 + len(measures), 1, sharex=True, squeeze=False)[:, 0]
+    lines = (("largest", weights.max(1), VALIDATION), ("smallest", weights.min(1), TRAINING))
+    for label, values, colour in lines:
+        panels[0].plot(x, values, color=colour, alpha=FAINT, linewidth=0.8)
+        panels[0].plot(x, smoothed(values), color=colour, label=f"{label} of a meta-batch")
+    panels[0].axhline(1, color="black", linewidth=0.5)
+    panels[0].set_ylabel("task weight")
+    panels[0].legend(frameon=False, fontsize=8)
+    panels[0].set_title("What the sampler did", loc="left")
+    for panel, name in zip(panels[1:], measures, strict=True):
+        values = np.array([np.mean(record[name]) for record in records])
+        panel.plot(x, values, color=TEST, alpha=FAINT, linewidth=0.8)
+        panel.plot(x, smoothed(values), color=TEST)
+        panel.set_ylabel(name.removeprefix("task_"))
+        panel.ticklabel_format(useOffset=False)
+        if np.ptp(values) < 1e-6 * abs(values[0]):
+            panel.set_ylim(0, 2 * values[0])
+    panels[-1].set_xlabel("outer iteration")
+    return png(figure)
+
+
+def extreme_episodes(records: Records, count: int = EPISODES_SHOWN) -> tuple[list[int], list[int]]:
+    """Stream indices of the most and of the least weighted tasks of the last quarter of training.
+
+    Those of iteration k (from 0) are k * P .. k * P + P - 1, where P tasks were proposed.
+    """
+    late = records[-max(1, len(records) // 4) :]
+    weighted = [
+        (weight, (record["iteration"] - 1) * len(record["task_weights"]) + place)
+        for record in late
+        for place, weight in enumerate(record["task_weights"])
+    ]
+    in_order = [index for _, index in sorted(weighted)]
+    return in_order[::-1][:count], in_order[:count]
+
+
+def contact_sheets(stream: EpisodeStream[Any, Any], indices: Sequence[int]) -> bytes:
+    """The contact sheets of these episodes, one under the other."""
+    from PIL import Image
+
+    sheets = [contact_sheet(stream, index) for index in indices]
+    size = max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)
+    joined = Image.new("RGB", size, BACKGROUND)
+    top = 0
+    for sheet in sheets:
+        joined.paste(sheet, (0, top))
+        top += sheet.height
+    buffer = io.BytesIO()
+    joined.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _described(classes: Sequence[str]) -> str:
+    """The last parts of a few classes' names."""
+    named = ["/".join(name.split("/")[-2:]) for name in classes[:MOST_NAMED]]
+    more = len(classes) - MOST_NAMED
+    return ", ".join([*named, f"{more} more"] if more > 0 else named)

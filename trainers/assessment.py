@@ -20,6 +20,7 @@ from trainers import (
     seen_tasks,
 )
 from trainers import learner as learners
+from trainers.comparison import TestFigures
 from trainers.config import RunConfig, Settings
 from trainers.evaluation import Evaluation
 from trainers.files import write_whole
@@ -81,6 +82,8 @@ def test(run: Run, directory: RunDirectory, position: Position, progress: Progre
         "hardware": provenance.hardware(config.device, config.threads),
         "seconds": seconds,
     }
+    each = TestFigures(metric, test_figures["fingerprint"], evaluation.figures)
+    write_whole(directory.test_figures, each.to_json())
     write_whole(
         directory.learning_curve,
         pictures.learning_curve(metric, iterations, validations, test_figures),

@@ -134,6 +134,22 @@ def sources(
         click.echo(f"\n{source_table.published(beside).markdown()}")
 
 
+@main.command("compare")
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@json_option
+def compare_runs(runs: tuple[Path, ...], as_json: bool) -> None:
+    """Compare RUNS with the first of them, on the same test episodes.
+
+    \b
+    Example:
+      trainers compare runs/a runs/b
+    """
+    from trainers import comparison
+
+    rows = comparison.compare(runs)
+    click.echo(json.dumps(rows, indent=1) if as_json else comparison.markdown(rows))
+
+
 @main.command("list")
 @json_option
 def list_names(as_json: bool) -> None:

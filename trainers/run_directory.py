@@ -36,6 +36,11 @@ class RunDirectory:
         return self.path / "results.json"
 
     @property
+    def test_figures(self) -> Path:
+        """The metric on each test episode."""
+        return self.path / "test_figures.json"
+
+    @property
     def learning_curve(self) -> Path:
         """Loss and metric over the iterations."""
         return self.path / "learning_curve.png"

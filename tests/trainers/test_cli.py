@@ -64,6 +64,7 @@ def test_a_run_ends_with_its_accuracy_and_its_files(train: Callable[..., Result]
         "metrics.jsonl",
         "checkpoints",
         "learning_curve.png",
+        "test_figures.json",
         "rates.png",
         "results.json",
         "lock",

@@ -2,8 +2,9 @@
 
     python tools/alpha_maml_grid.py runs/alpha-maml
 
-MAML with Adam outside, and the same with both rates adapted, from every pair of initial rates. Each
-cell is a `trainers run`; what is finished is kept. Writes docs/results/alpha_maml.json and .png.
+MAML with Adam outside, and Alpha MAML, which is gradient descent outside with both rates adapted,
+from every pair of initial rates. Each cell is a `trainers run`; what is finished is kept. Writes
+docs/results/alpha_maml.json and .png.
 """
 
 import json

@@ -1,0 +1,183 @@
+"""TRLearner with its controls, and every sampler, beside the base learner: paired differences.
+
+    python tools/sampler_study.py runs/study --jobs 2
+
+Each cell is a `trainers run`; what is finished is kept. Writes docs/results/sampler_study.json and
+prints the tables.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from run_cells import Cell, run_cells
+
+from trainers.comparison import TestFigures, read_figures
+from trainers.metrics import Metric
+from trainers.tasks.metrics import confidence_interval
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results" / "sampler_study.json"
+BASE = "base"
+TRLEARNER = ("--regularizer", "trlearner")
+ADAPTIVE = ("--sampler", "adaptive", "--sampler-lr", "0.01")
+
+ARMS: dict[str, tuple[str, ...]] = {
+    BASE: (),
+    "TRLearner": TRLEARNER,
+    "TRLearner, all relations 1": (*TRLEARNER, "--trlearner-relation", "uniform"),
+    "TRLearner, relations shuffled": (*TRLEARNER, "--trlearner-relation", "shuffled"),
+    "adaptive, weighting": ADAPTIVE,
+    "adaptive, choosing": (*ADAPTIVE, "--sampler-mode", "sampling"),
+    "adaptive + TRLearner": (*ADAPTIVE, *TRLEARNER),
+    "NDT": ("--sampler", "ndt"),
+    "NDB": ("--sampler", "ndb"),
+    "NDTB": ("--sampler", "ndtb"),
+    "single batch": ("--sampler", "single-batch"),
+    "fixed pool": ("--sampler", "fixed-pool"),
+    "OHTM": ("--sampler", "ohtm"),
+    "OWHTM": ("--sampler", "owhtm"),
+    "s-DPP": ("--sampler", "s-dpp"),
+    "d-DPP": ("--sampler", "d-dpp"),
+}
+FEWER = [BASE, *list(ARMS)[1:6], "NDT", "OHTM"]
+"""The arms of the dearer problems."""
+
+OMNIGLOT = (
+    *("--dataset", "omniglot", "--filters", "16", "--query", "5", "--eval-steps", "5"),
+    *("--val-episodes", "100", "--episodes", "600", "--threads", "1", "--bn", "batch"),
+)
+SINE = ("--grad-clip", "10", "--skip-diverged", "1000", "--threads", "1")
+PROBLEMS: dict[str, tuple[str, ...]] = {
+    "Omniglot 5-way 1-shot, ANIL": (
+        *OMNIGLOT,
+        "--algo",
+        "anil",
+        "--lr",
+        "fixed",
+        "--inner-lr",
+        "0.1",
+    ),
+    "Omniglot 5-way 1-shot, MAML": (
+        *OMNIGLOT,
+        "--algo",
+        "maml",
+        "--lr",
+        "fixed",
+        "--inner-lr",
+        "0.1",
+    ),
+    "sinusoid 10-shot, MAML": ("--dataset", "sinusoid", *SINE),
+    "harmonic 10-shot, MAML": ("--dataset", "harmonic", *SINE),
+}
+ITERATIONS = {"Omniglot": 500, "sinusoid": 2000, "harmonic": 2000}
+
+
+def cell(problem: str, arm: str, seed: int, runs: Path, scale: float = 1.0) -> Cell:
+    """The run of one arm and seed."""
+    iterations = max(1, round(scale * ITERATIONS[problem.split()[0]]))
+    flags = ARMS[arm]
+    if arm == "s-DPP":
+        flags = (*flags, "--dpp-run", str(runs / prototypes(runs, scale).name))
+    name = f"{problem}, {arm}".replace(", ", "-").replace(" ", "-").lower()
+    common = ("--iterations", str(iterations), "--validate-every", str(max(1, iterations // 4)))
+    return Cell(f"{name}-seed{seed}", (*PROBLEMS[problem], *flags, *common, "--seed", str(seed)))
+
+
+def prototypes(runs: Path, scale: float = 1.0) -> Cell:
+    """The ProtoNet whose features s-DPP takes."""
+    iterations = str(max(1, round(scale * ITERATIONS["Omniglot"])))
+    common = ("--iterations", iterations, "--validate-every", iterations)
+    return Cell("protonet", ("--algo", "protonet", *OMNIGLOT[:6], *OMNIGLOT[8:], *common))
+
+
+def arms_of(problem: str) -> list[str]:
+    """The arms that are run."""
+    return list(ARMS) if problem.endswith("ANIL") else FEWER
+
+
+def summary(arms: dict[str, list[TestFigures]]) -> list[dict[str, Any]]:
+    """A row an arm: means of the seeds, and the difference from the base on the same episodes.
+
+    An episode's difference is the mean over the seeds; the interval is over episodes. Of errors
+    the medians are compared with the mean beside them, because a task can diverge.
+    """
+    base = np.stack([found.figures for found in arms[BASE]])
+    rows = []
+    for arm, seeds in arms.items():
+        figures = np.stack([found.figures for found in seeds])
+        count = min(len(base), len(figures))
+        differences = (figures[:count] - base[:count]).mean(0)
+        rows.append(
+            {
+                "arm": arm,
+                "means": [float(mean) for mean in figures.mean(1)],
+                "median": float(np.mean(np.median(figures, axis=1))),
+                "difference": float(differences.mean()),
+                "interval": confidence_interval(differences),
+                "by_seed": [float(d) for d in (figures[:count] - base[:count]).mean(1)],
+            }
+        )
+    return rows
+
+
+def markdown(problem: str, metric: Metric, rows: list[dict[str, Any]]) -> str:
+    """A problem's table."""
+    lines = [
+        f"| {problem} | mean of the seeds | less the base | by seed |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        by_seed = ", ".join(metric.text(difference) for difference in row["by_seed"])
+        difference = metric.text(row["difference"], row["interval"])
+        is_clear = abs(row["difference"]) > row["interval"]
+        cells = ("", "") if row["arm"] == BASE else (difference, by_seed)
+        marked = f"**{cells[0]}**" if is_clear and cells[0] else cells[0]
+        mean = metric.text(float(np.mean(row["means"])))
+        lines.append(f"| {row['arm']} | {mean} | {marked} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.option("--seeds", default=3, show_default=True, help="Training seeds, from 1.")
+@click.option("--jobs", default=1, show_default=True, help="Runs at a time, a thread each.")
+@click.option("--scale", default=1.0, show_default=True, help="Of the iterations.")
+@click.option("--only-report", is_flag=True, help="Train nothing.")
+def main(runs: Path, seeds: int, jobs: int, scale: float, only_report: bool) -> None:
+    """Train the cells that are missing in RUNS, and write the tables."""
+    numbers = range(1, seeds + 1)
+    cells = {
+        (problem, arm, seed): cell(problem, arm, seed, runs, scale)
+        for seed in numbers
+        for problem in PROBLEMS
+        for arm in arms_of(problem)
+    }
+    if not only_report:
+        run_cells([prototypes(runs, scale)], runs, 1, click.echo)
+        run_cells(list(cells.values()), runs, jobs, click.echo)
+    found: dict[str, Any] = {}
+    for problem in PROBLEMS:
+        measured = {
+            arm: [
+                read_figures(runs / cells[problem, arm, seed].name)
+                for seed in numbers
+                if (runs / cells[problem, arm, seed].name / "results.json").exists()
+            ]
+            for arm in arms_of(problem)
+        }
+        arms = {arm: seeds_done for arm, seeds_done in measured.items() if seeds_done}
+        if BASE not in arms:
+            continue
+        rows = summary(arms)
+        for row in rows:
+            row["command"] = "trainers run " + " ".join(cells[problem, row["arm"], 1].command)
+        metric, fingerprint = arms[BASE][0].metric, arms[BASE][0].fingerprint
+        found[problem] = {"metric": metric.name, "fingerprint": fingerprint, "arms": rows}
+        click.echo(f"{markdown(problem, metric, rows)}\n")
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -129,6 +129,8 @@ def test_datasets_that_work_are_those_with_a_manifest() -> None:
         ("backbones", catalog.BACKBONES),
         ("regression tasks", catalog.FAMILIES),
         ("presets", PRESETS),
+        ("samplers", catalog.SAMPLERS),
+        ("regularizers", catalog.REGULARIZERS),
     ],
 )
 def test_table_states_what_the_command_line_states(heading: str, table: dict) -> None:

@@ -42,7 +42,9 @@ def measure(arm: str, dataset: str, algo: str, iterations: int) -> dict[str, flo
     from trainers.sources import open_source
 
     source = open_source(dataset)
-    given = {"dataset": dataset, "algo": algo, "query": 5, "filters": 32} | ARMS[arm]
+    given: dict[str, Any] = {"dataset": dataset, "algo": algo, "query": 5, "filters": 32} | ARMS[
+        arm
+    ]
     run = Run.over(
         source,
         config.complete(given, {"split": source.default_scheme, "threads": 1}),

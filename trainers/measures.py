@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.algorithms import Adaptation
 from trainers.group import Group
 from trainers.learner import Learner
+from trainers.outer_gradient import flat_gradients
 from trainers.types import Params, Task, each_task, some_tasks
 
 
@@ -59,36 +59,23 @@ def gradients_before(
     """Two float64 `[P]` of the tasks' gradients with respect to all trained weights, before any
     step: the squared norm of the support loss's, and its cosine with the query loss's (nan unless
     `with_query`)."""
-    how = replace(learner.training, steps=0, query_weights=None, batched=False, second_order=False)
-    names = [name for name, tensor in params.items() if tensor.requires_grad]
+    how = replace(learner.training, batched=False)
+    trained = [tensor for tensor in params.values() if tensor.requires_grad]
     norms, cosines = [], []
     for task in each_task(tasks):
-        losses = _losses_before(learner, how, params, meta, task)
-        support, query = (
-            _flat_gradient(loss, [params[name] for name in names]) if is_wanted else None
-            for loss, is_wanted in zip(losses, (True, with_query), strict=True)
+        support_loss, query_loss = learner.algorithm.losses_before(
+            how, params, meta, task, with_query
         )
-        assert support is not None
+        support = _flat_gradient(support_loss, trained)
         norms.append(support.square().sum())
-        cosines.append(
-            norms[-1] * torch.nan
-            if query is None
-            else torch.nn.functional.cosine_similarity(support, query, dim=0)
-        )
+        if query_loss is None:
+            cosines.append(norms[-1] * torch.nan)
+        else:
+            query = _flat_gradient(query_loss, trained)
+            cosines.append(torch.nn.functional.cosine_similarity(support, query, dim=0))
     return torch.stack(norms), torch.stack(cosines)
 
 
-def _losses_before(
-    learner: Learner, how: Adaptation, params: Params, meta: Params, task: Task
-) -> tuple[Tensor, Tensor]:
-    algorithm = learner.algorithm
-    model, result = algorithm.fit(how, params, meta, task)
-    outputs = algorithm.predict(how, params, model, task.support_inputs)
-    return how.loss(outputs, task.support_targets), result.query_loss
-
-
 def _flat_gradient(loss: Tensor, tensors: list[Tensor]) -> Tensor:
-    gradients = torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True)
-    return torch.cat(
-        [gradient.flatten() for gradient in gradients if gradient is not None]
-    ).double()
+    found = torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True)
+    return flat_gradients(found, tensors).double()

@@ -98,6 +98,7 @@ class MetaBatch:
         self._own = self._group.share(self._count)
         self._trained = [t for t in (*params.values(), *meta.values()) if t.requires_grad]
         self._fits: list[Fit] = []
+        self._each: list[tuple[Tensor | None, ...]] = []
 
     def adapt(self) -> TaskResult:
         """Adapt to all tasks and hold their graphs; the results of all, detached."""
@@ -117,10 +118,14 @@ class MetaBatch:
             self.adapt()
         consistency, relations, cotangents = self._regularized()
         results = []
-        for fit in self._fits or self._adapted():
-            self._reverse(fit, weights, cotangents)
-            results.append(detached(fit.result))
-        self._fits = []
+        if self._each and weights is not None and not (cotangents or self._how.batched):
+            self._add_up(weights)
+            results = [detached(fit.result) for fit in self._fits]
+        else:
+            for fit in self._fits or self._adapted():
+                self._reverse(fit, weights, cotangents)
+                results.append(detached(fit.result))
+        self._fits, self._each = [], []
         self._group.sum_gradients(self._trained)
         found = measured(self._learner, self._gathered(results), self._tasks)
         return found if relations is None else found.with_relations(consistency, relations)
@@ -130,14 +135,14 @@ class MetaBatch:
 
         `adapt` must have been called, and the graphs stay.
         """
-        rows = [
-            flat_gradients(
-                torch.autograd.grad(loss, self._trained, retain_graph=True, allow_unused=True),
-                self._trained,
+        self._each = [
+            torch.autograd.grad(
+                loss / self._count, self._trained, retain_graph=True, allow_unused=True
             )
             for fit in self._fits
             for loss in fit.result.outer_loss
         ]
+        rows = [self._count * flat_gradients(found, self._trained) for found in self._each]
         return self._group.gathered(torch.stack(rows))
 
     def _adapted(self) -> Iterator[Fit]:
@@ -198,6 +203,14 @@ class MetaBatch:
                 roots.append(fit.models[name])
                 gradients.append(cotangent[fit.positions])
         torch.autograd.backward(roots, gradients)
+
+    def _add_up(self, weights: Tensor) -> None:
+        """What `_reverse` would give, from the single tasks' gradients."""
+        for weight, found in zip(weights[self._own].tolist(), self._each, strict=True):
+            for tensor, gradient in zip(self._trained, found, strict=True):
+                if gradient is not None:
+                    part = weight * gradient
+                    tensor.grad = part if tensor.grad is None else tensor.grad + part
 
     def _gathered(self, results: list[TaskResult]) -> TaskResult:
         own = concatenated(results)

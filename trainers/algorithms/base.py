@@ -146,6 +146,14 @@ class Algorithm(ABC):
             fast = fast | named_moments(passes.final_moments(fast))
         return fast, result
 
+    def losses_before(
+        self, how: Adaptation, params: Params, meta: Params, task: Task, with_query: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The loss of the support set, and of the query set if asked for, before any step."""
+        passes = self.passes(how, params, task)
+        query = passes.query(passes.initial, 0)[0] if with_query else None
+        return passes.support(passes.initial, 0).loss, query
+
     def predict(self, how: Adaptation, params: Params, model: Params, inputs: Tensor) -> Tensor:
         """Outputs `[n, o]` of inputs by a task's model, in training.
 

@@ -42,6 +42,14 @@ class ProtoNet(Algorithm):
             model |= named_moments(passes.final_moments({}))
         return model, TaskResult(loss, loss, outputs, no_steps())
 
+    def losses_before(
+        self, how: Adaptation, params: Params, meta: Params, task: Task, with_query: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Those of the fitted model, for there are no steps."""
+        model, result = self.fit(how, params, meta, task)
+        outputs = self.predict(how, params, model, task.support_inputs)
+        return how.loss(outputs, task.support_targets), result.query_loss
+
     def predict(self, how: Adaptation, params: Params, model: Params, inputs: Tensor) -> Tensor:
         """Nearness to the class means."""
         features = how.backbone.features(params, inputs, moments_of(model))

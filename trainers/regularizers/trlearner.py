@@ -153,7 +153,7 @@ class TRLearner:
             models,
             tasks.query_inputs[chosen],
             {name: models[name][chosen] for name in own_names},
-            at_once=how.batched,
+            at_once=how.batched or not _body(how) & models.keys(),
         )
         weights = peer_weights(relations, self.weighting, self.temperature)
         loss, _ = consistency(
@@ -184,6 +184,11 @@ def crossed(
     count = len(next(iter(models.values())))
     each = [{name: tensor[p] for name, tensor in models.items()} for p in range(count)]
     return torch.stack([of_tasks(model, own, inputs) for model in each])
+
+
+def _body(how: Adaptation) -> set[str]:
+    """The names of the tensors that features depend on: computed once where no model has one."""
+    return {info.name for info in how.infos(lambda role: True) if info.role != "head"}
 
 
 def _heads(how: Adaptation) -> set[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from episodes.episode_stream import EpisodeStream
@@ -28,6 +29,10 @@ def draw(
         relations, names = related(run.learner, params, stream, run.config.seed)
         picture = task_pictures.relation_map(relations.numpy(), names)
         write_whole(directory.path / "relations.png", picture)
+    if tasks := [task for record in iterations for task in record.get("tasks", [])]:
+        uniform = stream.identities(0, len(tasks))  # type: ignore[attr-defined]
+        picture = task_pictures.variety(np.array(tasks), uniform, run.config.meta_batch_size)
+        write_whole(directory.path / "sampled_tasks.png", picture)
     sampled = [record for record in iterations if "task_weights" in record]
     if not sampled:
         return

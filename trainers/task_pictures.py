@@ -73,6 +73,51 @@ def task_weights(records: Records) -> bytes:
     return png(figure)
 
 
+def variety(sampled: np.ndarray, uniform: np.ndarray, batch_size: int) -> bytes:
+    """How many different tasks, and different classes, were met over training, and uniformly.
+
+    Both are identities `[tasks, k]` in the order of training, `batch_size` an iteration. Tasks
+    that differ in the order of their classes alone are one; functions have no classes.
+    """
+    has_classes = sampled.shape[1] > 1
+    names = ("sets of classes", "classes") if has_classes else ("functions",)
+    figure = figure_of(1 + 2 * len(names))
+    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for label, tasks, colour, style in (
+        ("uniform", uniform, TRAINING, "--"),
+        ("this run", sampled, VALIDATION, "-"),
+    ):
+        counts = met(tasks)
+        x = (1 + np.arange(len(tasks))) / batch_size
+        for panel, values in zip(panels, counts, strict=True):
+            panel.plot(x, values, color=colour, linestyle=style, label=label)
+    for panel, name in zip(panels, names, strict=True):
+        panel.set_ylabel(f"different {name}")
+        panel.set_ylim(bottom=0)
+    panels[0].legend(frameon=False, fontsize=8)
+    panels[0].set_title("What training met", loc="left")
+    panels[-1].set_xlabel("outer iteration")
+    return png(figure)
+
+
+def met(tasks: np.ndarray) -> list[np.ndarray]:
+    """The numbers of different tasks and of different classes up to each task `[tasks]`."""
+    sets = [(int(task[0]), *sorted(task[1:].tolist())) for task in tasks]
+    found = [_so_far([[one] for one in sets])]
+    if tasks.shape[1] > 1:
+        found.append(_so_far([[(one[0], place) for place in one[1:]] for one in sets]))
+    return found
+
+
+def _so_far(things: Sequence[Sequence[tuple[int, ...]]]) -> np.ndarray:
+    seen: set[tuple[int, ...]] = set()
+    counts = []
+    for some in things:
+        seen.update(some)
+        counts.append(len(seen))
+    return np.array(counts)
+
+
 def extreme_episodes(records: Records, count: int = EPISODES_SHOWN) -> tuple[list[int], list[int]]:
     """Stream indices of the most and of the least weighted tasks of the last quarter of training.
 

@@ -35,6 +35,8 @@ class SampledStream(TaskSpace, Protocol):
 class TaskSampling:
     """Outer gradients of the meta-batches that `sampler` draws from a stream.
 
+    `identities` int64 [n, k] are the tasks of the last one.
+
     `seed` is that of the learner's draws for a task; `class_features` gives what samplers by
     features want, [C, d] at these weights.
     """
@@ -50,6 +52,7 @@ class TaskSampling:
     ) -> None:
         self.sampler, self._stream, self._learner, self._seed = sampler, stream, learner, seed
         self._class_features, self._group = class_features, group or Group()
+        self.identities = np.empty((0, 0), np.int64)
 
     def outer_gradient(
         self,
@@ -72,6 +75,7 @@ class TaskSampling:
         measures = measure(sampler.measures, self._learner, params, meta, proposed, group)
         selection = sampler.select(measures)
         tasks = some_tasks(proposed, selection.chosen.tolist())
+        self.identities = proposal.identities[selection.chosen]
         wanted = sampler.feedback_wanted & {"weight_gradients", "validation_loss"}
         if not wanted:
             step = outer_gradient(self._learner, how, params, meta, tasks, order, group)

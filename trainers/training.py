@@ -67,6 +67,8 @@ def _told(step: OuterStep, sampling: TaskSampling | None) -> dict[str, Any]:
         found["consistency"] = step.consistency
         found["relation_mean"] = others.mean().item() if count > 1 else None
         found["relation_deviation"] = others.std(correction=0).item() if count > 1 else None
+    if sampling is not None:
+        found["tasks"] = sampling.identities.tolist()
     if sampling is not None and isinstance(sampling.sampler, Adaptive):
         found |= {f"task_{name}": array.tolist() for name, array in sampling.sampler.last.items()}
     return found

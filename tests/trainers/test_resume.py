@@ -101,10 +101,12 @@ class Outcome:
     messages: str
 
 
-def attempt(attempts: Sequence[Attempt], store: Path, folder: Path) -> Outcome:
+def attempt(
+    attempts: Sequence[Attempt], store: Path, folder: Path, further: Sequence[str] = ()
+) -> Outcome:
     """Make the attempts on a copy of `store`, one after the other, in `folder`."""
     shutil.copytree(store, folder / "store")
-    flags = ("run", "--dataset", str(folder / "store"), "--threads", "1", *FLAGS)
+    flags = ("run", "--dataset", str(folder / "store"), "--threads", "1", *FLAGS, *further)
     finished = subprocess.run(
         [sys.executable, "-c", ATTEMPTS, *flags],
         input=json.dumps([asdict(attempt) for attempt in attempts]),
@@ -199,6 +201,17 @@ def test_killed_before_each_system_call(grey: Path, tmp_path: Path) -> None:
     assert ends == sorted(ends) and ends[CALLS_OF_A_RUN - 1] == -KILL and ends[-1] == 0
     for run in runs:
         assert outcome.codes[run][1] == 0
+        assert_same(tmp_path / run, tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_a_sampler_that_learns_goes_on_after_a_kill(grey: Path, tmp_path: Path) -> None:
+    further = ("--sampler", "adaptive", "--sampler-lr", "0.1", "--regularizer", "trlearner")
+    killed = [[Attempt(f"run{n}", KILL, 9 * n), Attempt(f"run{n}")] for n in (1, 2, 3)]
+    attempts = [Attempt("undisturbed"), *itertools.chain(*killed)]
+    outcome = attempt(attempts, grey, tmp_path, (*further, "--meta-batch-size", "3"))
+    for run in ("run1", "run2", "run3"):
+        assert outcome.codes[run] == [-KILL, 0]
         assert_same(tmp_path / run, tmp_path / "undisturbed")
 
 

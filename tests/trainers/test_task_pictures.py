@@ -12,7 +12,7 @@ from PIL import Image
 
 from trainers import task_pictures
 
-PICTURES = ("relations", "task_weights", "heaviest_episodes", "lightest_episodes")
+PICTURES = ("relations", "sampled_tasks", "task_weights", "heaviest_episodes", "lightest_episodes")
 
 
 def test_a_run_with_both_draws_what_they_did(train: Callable[..., Result]) -> None:
@@ -56,3 +56,12 @@ def test_a_relation_map_of_many_classes_and_of_equal_relations_is_drawn() -> Non
     tasks = [[f"alphabet/{task}/character{n}" for n in range(20)] for task in range(3)]
     picture = task_pictures.relation_map(np.ones((3, 3)), tasks)
     assert Image.open(io.BytesIO(picture)).format == "PNG"
+
+
+def test_what_training_met_is_counted_without_regard_to_labels() -> None:
+    tasks = np.array([(0, 3, 5), (0, 5, 3), (1, 3, 5), (0, 3, 6)])
+    sets, classes = task_pictures.met(tasks)
+    assert sets.tolist() == [1, 1, 2, 3]
+    assert classes.tolist() == [2, 2, 4, 5]
+    (functions,) = task_pictures.met(np.array([[7], [7], [2]]))
+    assert functions.tolist() == [1, 1, 2]

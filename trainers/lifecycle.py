@@ -47,6 +47,8 @@ def begin(
     if "store" in tables and "dataset" not in given:
         check_source(source, tables["store"], protocol)
     settings["dataset"] = source.dataset
+    if "dpp_run" in given:
+        settings["dpp_run"] = str(run_directory.find(Path(str(given["dpp_run"]))).path.resolve())
     defaults: Settings = {"split": source.default_scheme, "threads": torch.get_num_threads()}
     config = configuration.complete(settings, defaults | dict(source.training_defaults))
     run = Run.over(source, config)

@@ -1,13 +1,14 @@
 """Training on what a sampler chooses: the look-ahead's gradients, what it is told, and resuming."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import Result
 
 from episodes.sampling.adaptive import Adaptive
 from episodes.sampling.sampler import Proposal, Sampler, Selection
@@ -159,6 +160,14 @@ def test_features_of_a_trained_run_choose_classes(
     chosen = settings(sampler="s-dpp", dpp_run=str(tmp_path / "proto"))
     tensors, _ = train(source, chosen, tmp_path / "run")
     assert tensors["sampler/class_features"].shape == (12, 4)
+
+
+def test_a_run_of_features_that_is_not_there_is_told_of_before_anything_is_written(
+    train: Callable[..., Result],
+) -> None:
+    result = train("--sampler", "s-dpp", "--dpp-run", "nowhere", "--out", "run")
+    assert result.exit_code == 2 and "nowhere: no such run directory" in result.stderr
+    assert not Path("run").exists()
 
 
 def doubled(tensors: Params) -> Params:

@@ -547,6 +547,7 @@ def test_from_the_command_line(toys: Toys, tmp_path: Path, monkeypatch: pytest.M
     assert other.exit_code == 1 and "is not of cub: its class 0" in other.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_genuine_omniglot_in_the_original_layout(archives: Path, tmp_path: Path) -> None:
     """Converted as Meta-Dataset's code does, by the plain writer: equal pixels and class ids."""

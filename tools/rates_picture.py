@@ -37,7 +37,7 @@ def main(picture: Path, runs: tuple[Path, ...]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.2 * len(runs), 3.2), layout="constrained")
+    figure = Figure(figsize=(3.2 * len(runs), 3.7), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(runs), squeeze=False)[0]
     for panel, run in zip(panels, runs, strict=True):
@@ -50,9 +50,11 @@ def main(picture: Path, runs: tuple[Path, ...]) -> None:
         panel.set_title(run.name)
         panel.set_xticks(steps)
         panel.set_xlabel("inner step")
-        panel.legend(fontsize=7, frameon=False)
+        panel.legend(
+            fontsize=6, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2
+        )
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("inner rate: mean and deviation over test episodes")
+    panels[0].set_ylabel("inner rate")
     figure.savefig(picture, dpi=150)
 
 

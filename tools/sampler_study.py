@@ -150,8 +150,8 @@ def main(runs: Path, seeds: int, jobs: int, scale: float, only_report: bool) -> 
     numbers = range(1, seeds + 1)
     cells = {
         (problem, arm, seed): cell(problem, arm, seed, runs, scale)
-        for seed in numbers
         for problem in PROBLEMS
+        for seed in numbers
         for arm in arms_of(problem)
     }
     if not only_report:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from stopping import StopAfter
 
 from trainers import catalog, config
 from trainers.checkpoint import load
-from trainers.interrupt import Interrupt, Interrupted
+from trainers.interrupt import Interrupted
 from trainers.outer_state import OuterState
-from trainers.progress import Progress
 from trainers.run import Run
 from trainers.run_directory import RunDirectory, locked
 from trainers.sources import Source, open_source
@@ -21,17 +21,6 @@ PAIRS = [
     for algorithm in catalog.ALGORITHMS.values()
     for scheme in (algorithm.rates or [name for name in catalog.RATE_SCHEMES if name != "none"])
 ]
-
-
-class StopAfter(Progress):
-    """Progress whose user asks to stop once `iteration` outer steps are done."""
-
-    def __init__(self, iteration: int | None) -> None:
-        super().__init__(Interrupt())
-        self._iteration = iteration
-
-    def _line_now_and_then(self, phase) -> None:
-        self.interrupt.requested = phase.name == "training" and phase.done == self._iteration
 
 
 @pytest.fixture(scope="module")

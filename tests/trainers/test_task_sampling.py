@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
+from stopping import StopAfter
 
 from episodes.sampling.adaptive import Adaptive
 from episodes.sampling.sampler import Proposal, Sampler, Selection
@@ -16,12 +17,11 @@ from trainers import config, samplers
 from trainers.checkpoint import load
 from trainers.config import RunConfig, Settings
 from trainers.group import Group
-from trainers.interrupt import Interrupt, Interrupted
+from trainers.interrupt import Interrupted
 from trainers.look_ahead import LookAhead
 from trainers.measures import gradients_before, measure
 from trainers.outer_gradient import MetaBatch
 from trainers.outer_state import OuterState
-from trainers.progress import Progress
 from trainers.run import Run
 from trainers.run_directory import RunDirectory, locked
 from trainers.sources import Source, open_source
@@ -29,17 +29,6 @@ from trainers.training import Training
 from trainers.types import Params, Task, each_task
 
 FAMILY: Settings = {"dataset": "sinusoid", "iterations": 4, "meta_batch_size": 3, "val_episodes": 1}
-
-
-class StopAfter(Progress):
-    """Progress whose user asks to stop once `iteration` outer steps are done."""
-
-    def __init__(self, iteration: int | None) -> None:
-        super().__init__(Interrupt())
-        self._iteration = iteration
-
-    def _line_now_and_then(self, phase: Any) -> None:
-        self.interrupt.requested = phase.name == "training" and phase.done == self._iteration
 
 
 @pytest.fixture(scope="module")

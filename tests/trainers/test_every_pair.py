@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from stopping import StopAfter
 
+from tests.trainers.stopping import StopAfter
 from trainers import catalog, config
 from trainers.checkpoint import load
 from trainers.interrupt import Interrupted

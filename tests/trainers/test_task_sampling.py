@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
-from stopping import StopAfter
 
 from episodes.sampling.adaptive import Adaptive
 from episodes.sampling.sampler import Proposal, Sampler, Selection
+from tests.trainers.stopping import StopAfter
 from trainers import config, samplers
 from trainers.checkpoint import load
 from trainers.config import RunConfig, Settings

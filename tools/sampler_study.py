@@ -69,9 +69,8 @@ PROBLEMS: dict[str, tuple[str, ...]] = {
         "0.1",
     ),
     "sinusoid 10-shot, MAML": ("--dataset", "sinusoid", *SINE),
-    "harmonic 10-shot, MAML": ("--dataset", "harmonic", *SINE),
 }
-ITERATIONS = {"Omniglot": 500, "sinusoid": 2000, "harmonic": 2000}
+ITERATIONS = {"Omniglot": 500, "sinusoid": 2000}
 
 
 def cell(problem: str, arm: str, seed: int, runs: Path, scale: float = 1.0) -> Cell:

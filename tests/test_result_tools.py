@@ -7,8 +7,12 @@ import alpha_maml_grid
 import harmonic_table
 import numpy as np
 import pytest
+import sampler_study
 import sinusoid_table
 from run_cells import Cell, end_of_log, run_cells
+
+from trainers.comparison import TestFigures
+from trainers.metrics import ACCURACY
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 TINY = ("--dataset", "sinusoid", "--iterations", "2", "--val-episodes", "2", "--episodes", "2")
@@ -48,6 +52,21 @@ def test_the_picture_of_a_grid_is_drawn(tmp_path: Path) -> None:
     rows = [[100, None, 30, 300] for _ in alpha_maml_grid.INNER_RATES]
     alpha_maml_grid.picture({"MAML": rows, "Alpha MAML": rows}, 300, tmp_path / "grid.png")
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_differences_of_a_study_by_hand() -> None:
+    def of(*figures: float) -> TestFigures:
+        return TestFigures(ACCURACY, "f", np.array(figures))
+
+    arms = {"base": [of(0.5, 0.7), of(0.6, 0.6)], "other": [of(0.7, 0.8), of(0.6, 0.8)]}
+    base, other = sampler_study.summary(arms)
+    assert base["difference"] == 0 and base["means"] == pytest.approx([0.6, 0.6])
+    # Episode by episode, the mean of the seeds: (.2 + 0) / 2 and (.1 + .2) / 2.
+    assert other["difference"] == pytest.approx(0.125)
+    assert other["interval"] == pytest.approx(1.96 * 0.025 / np.sqrt(2))
+    assert other["by_seed"] == pytest.approx([0.15, 0.1])
+    table = sampler_study.markdown("p", ACCURACY, [base, other]).splitlines()
+    assert table[-1] == "| other | 72.50 % | **12.50 ± 3.46 %** | 15.00 %, 10.00 % |"
 
 
 SEEDS = {

@@ -41,41 +41,29 @@ ARMS: dict[str, tuple[str, ...]] = {
     "s-DPP": ("--sampler", "s-dpp"),
     "d-DPP": ("--sampler", "d-dpp"),
 }
-FEWER = [BASE, *list(ARMS)[1:6], "NDT", "OHTM"]
-"""The arms of the dearer problems."""
+FEW = [BASE, "TRLearner", "TRLearner, all relations 1", "adaptive, weighting"]
+FUNCTIONS = [*FEW, "TRLearner, relations shuffled", "adaptive, choosing", "NDT", "OHTM"]
+OF_ANIL = [*FUNCTIONS, "adaptive + TRLearner", "NDB"]
 
 OMNIGLOT = (
     *("--dataset", "omniglot", "--filters", "16", "--query", "5", "--eval-steps", "5"),
     *("--val-episodes", "100", "--episodes", "600", "--threads", "1", "--bn", "batch"),
 )
 SINE = ("--grad-clip", "10", "--skip-diverged", "1000", "--threads", "1")
+RATE = ("--lr", "fixed", "--inner-lr", "0.1")
 PROBLEMS: dict[str, tuple[str, ...]] = {
-    "Omniglot 5-way 1-shot, ANIL": (
-        *OMNIGLOT,
-        "--algo",
-        "anil",
-        "--lr",
-        "fixed",
-        "--inner-lr",
-        "0.1",
-    ),
-    "Omniglot 5-way 1-shot, MAML": (
-        *OMNIGLOT,
-        "--algo",
-        "maml",
-        "--lr",
-        "fixed",
-        "--inner-lr",
-        "0.1",
-    ),
+    "Omniglot 5-way 1-shot, ANIL": (*OMNIGLOT, "--algo", "anil", *RATE),
+    "Omniglot 5-way 1-shot, MAML": (*OMNIGLOT, "--algo", "maml", *RATE),
     "sinusoid 10-shot, MAML": ("--dataset", "sinusoid", *SINE),
 }
-ITERATIONS = {"Omniglot": 500, "sinusoid": 2000}
+ITERATIONS = dict(zip(PROBLEMS, (500, 200, 2000), strict=True))
+ARMS_OF = dict(zip(PROBLEMS, (OF_ANIL, FEW, FUNCTIONS), strict=True))
+"""What is run unless all arms are asked for; functions have no classes for the DPPs to choose."""
 
 
 def cell(problem: str, arm: str, seed: int, runs: Path, scale: float = 1.0) -> Cell:
     """The run of one arm and seed."""
-    iterations = max(1, round(scale * ITERATIONS[problem.split()[0]]))
+    iterations = max(1, round(scale * ITERATIONS[problem]))
     flags = ARMS[arm]
     if arm == "s-DPP":
         flags = (*flags, "--dpp-run", str(runs / prototypes(runs, scale).name))
@@ -86,14 +74,17 @@ def cell(problem: str, arm: str, seed: int, runs: Path, scale: float = 1.0) -> C
 
 def prototypes(runs: Path, scale: float = 1.0) -> Cell:
     """The ProtoNet whose features s-DPP takes."""
-    iterations = str(max(1, round(scale * ITERATIONS["Omniglot"])))
+    iterations = str(max(1, round(scale * next(iter(ITERATIONS.values())))))
     common = ("--iterations", iterations, "--validate-every", iterations)
     return Cell("protonet", ("--algo", "protonet", *OMNIGLOT[:6], *OMNIGLOT[8:], *common))
 
 
-def arms_of(problem: str) -> list[str]:
+def arms_of(problem: str, all_arms: bool = False) -> list[str]:
     """The arms that are run."""
-    return list(ARMS) if problem.endswith("ANIL") else FEWER
+    if not all_arms:
+        return ARMS_OF[problem]
+    has_classes = problem.startswith("Omniglot")
+    return [arm for arm in ARMS if has_classes or arm not in ("s-DPP", "d-DPP")]
 
 
 def summary(arms: dict[str, list[TestFigures]]) -> list[dict[str, Any]]:
@@ -142,19 +133,23 @@ def markdown(problem: str, metric: Metric, rows: list[dict[str, Any]]) -> str:
 @click.argument("runs", type=click.Path(path_type=Path))
 @click.option("--seeds", default=3, show_default=True, help="Training seeds, from 1.")
 @click.option("--jobs", default=1, show_default=True, help="Runs at a time, a thread each.")
+@click.option("--all-arms", is_flag=True, help="Every sampler on every problem.")
 @click.option("--scale", default=1.0, show_default=True, help="Of the iterations.")
 @click.option("--only-report", is_flag=True, help="Train nothing.")
-def main(runs: Path, seeds: int, jobs: int, scale: float, only_report: bool) -> None:
+def main(
+    runs: Path, seeds: int, jobs: int, all_arms: bool, scale: float, only_report: bool
+) -> None:
     """Train the cells that are missing in RUNS, and write the tables."""
     numbers = range(1, seeds + 1)
     cells = {
         (problem, arm, seed): cell(problem, arm, seed, runs, scale)
         for problem in PROBLEMS
         for seed in numbers
-        for arm in arms_of(problem)
+        for arm in arms_of(problem, all_arms)
     }
     if not only_report:
-        run_cells([prototypes(runs, scale)], runs, 1, click.echo)
+        if all_arms:
+            run_cells([prototypes(runs, scale)], runs, 1, click.echo)
         run_cells(list(cells.values()), runs, jobs, click.echo)
     found: dict[str, Any] = {}
     for problem in PROBLEMS:
@@ -164,7 +159,7 @@ def main(runs: Path, seeds: int, jobs: int, scale: float, only_report: bool) -> 
                 for seed in numbers
                 if (runs / cells[problem, arm, seed].name / "results.json").exists()
             ]
-            for arm in arms_of(problem)
+            for arm in arms_of(problem, all_arms)
         }
         arms = {arm: seeds_done for arm, seeds_done in measured.items() if seeds_done}
         if BASE not in arms:

@@ -22,6 +22,7 @@ def main() -> None:
       trainers eval runs/glyphs-5w1s-anil-personalized-seed1 --split val
     """
     machine.let_waiting_threads_sleep()
+    machine.keep_freed_memory()
 
 
 @main.command()

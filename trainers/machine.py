@@ -1,12 +1,19 @@
 """The machine that a run computes on, set up so that the same run gives the same numbers."""
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from episodes.errors import EpisodesError, UsageError
 
 TURNS_BEFORE_SLEEP = "1000"
+ALLOCATOR = "TRAINERS_ALLOCATOR"
+"""The environment variable that leaves the memory allocator alone if it is `default`."""
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+NEVER_TRIMMED = 2**31 - 1
 
 
 def let_waiting_threads_sleep() -> None:
@@ -18,6 +25,24 @@ def let_waiting_threads_sleep() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", TURNS_BEFORE_SLEEP)
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep freed memory for the next tensors instead of giving it back; whether it does.
+
+    By default every large tensor is mapped anew, and the system fills each of its pages with zeros
+    when it is first touched: on a CPU that can take more than half of a training step. Memory grows
+    by 15 to 45 %. Nothing is done on systems without glibc, and where the environment sets its
+    MALLOC_ variables or TRAINERS_ALLOCATOR=default.
+    """
+    chosen = any(name.startswith("MALLOC_") for name in os.environ)
+    if chosen or os.environ.get(ALLOCATOR) == "default" or not sys.platform.startswith("linux"):
+        return False
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):
+        return False
+    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER_TRIMMED))
+    return all(library.mallopt(name, value) for name, value in settings)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from trainers.comparison import TestFigures
 from trainers.config import RunConfig, Settings
 from trainers.evaluation import Evaluation
 from trainers.files import write_whole
+from trainers.group import Group
 from trainers.learner import Learner
 from trainers.outer_state import Position, load_weights, read_position
 from trainers.progress import Progress
@@ -39,14 +40,20 @@ from trainers.sources import (
 
 
 def test(run: Run, directory: RunDirectory, position: Position, progress: Progress) -> Figures:
-    """Test the best checkpoint of a trained run; write the pictures and, last, results.json."""
+    """Test the best checkpoint of a trained run; write the pictures and, last, results.json.
+
+    Of several ranks the first writes; the others get nothing.
+    """
     config, streams = run.config, run.streams
     fixed = fixed_episodes(config, run.source, streams.test)
     path, iteration = best_checkpoint(directory, position)
     began = time.monotonic()
-    evaluation = evaluate(path, directory, config, run.learner, fixed, progress)
+    run.group.wait()  # Until the first rank has written the checkpoint.
+    evaluation = evaluate(path, directory, config, run.learner, fixed, progress, run.group)
     seconds = {"training": position.seconds, "test": time.monotonic() - began}
 
+    if not run.group.is_first:
+        return {}
     metric = run.learner.metric
     test_figures = report.metric_figures(metric, evaluation) | fixed.describe()
     iterations, validations = run_directory.read_metrics(directory.metrics)
@@ -216,11 +223,12 @@ def evaluate(
     learner: Learner,
     fixed: FixedEpisodes,
     progress: Progress,
+    group: Group | None = None,
 ) -> Evaluation:
-    """The weights of the checkpoint `path` on fixed episodes."""
+    """The weights of the checkpoint `path` on fixed episodes, shared out among the ranks."""
     params, meta = load_weights(path, directory.advice, config, learner)
     with progress.phase("test", "episode", fixed.episodes) as phase:
-        return learner.evaluate(params, meta, fixed.stream, fixed.episodes, phase.update)
+        return learner.evaluate(params, meta, fixed.stream, fixed.episodes, phase.update, group)
 
 
 def fixed_episodes(config: RunConfig, source: Source, stream: TaskStream) -> FixedEpisodes:

@@ -50,6 +50,7 @@ def run(
     Example:
       trainers run --algo maml --lr fixed --inner-lr 0.01 --dataset omniglot
       trainers run --resume runs/omniglot-5w1s-maml-fixed-seed1
+      torchrun --nproc-per-node 2 -m trainers run --algo maml
     """
     from episodes.errors import UsageError
 
@@ -61,23 +62,29 @@ def run(
         raise UsageError("--config and --preset both give a whole protocol: leave one out")
 
     from trainers import lifecycle
+    from trainers.group import ranks
     from trainers.interrupt import Interrupt, Interrupted
     from trainers.progress import progress
 
     given = given_settings(settings)
     try:
-        with machine.out_of_memory_told(), progress(Interrupt()) as shown:
+        with (
+            machine.out_of_memory_told(),
+            ranks() as group,
+            progress(Interrupt(), group.is_first) as shown,
+        ):
             if resume is not None:
-                directory, results = lifecycle.resume(resume, given, shown)
+                directory, results = lifecycle.resume(resume, given, shown, group)
             else:
-                directory, results = lifecycle.begin(given, config or preset, out, shown)
+                directory, results = lifecycle.begin(given, config or preset, out, shown, group)
     except Interrupted as interrupted:
         click.echo(str(interrupted), err=True)
         ctx.exit(interrupted.exit_code)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         ctx.exit(Interrupted.exit_code)
-    _print_results(results, str(directory.path), as_json)
+    if results:  # Of several ranks the first has them.
+        _print_results(results, str(directory.path), as_json)
 
 
 @main.command("eval")

@@ -1,7 +1,7 @@
 """A metric on a fixed set of episodes, with its 95 % interval."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import torch
@@ -39,6 +39,14 @@ class Evaluation:
     def interval(self) -> float:
         """Half the width of the 95 % interval of `mean`."""
         return confidence_interval(self.figures)
+
+
+def joined(parts: Sequence[tuple[Sequence[int], Evaluation | None]]) -> Evaluation:
+    """The evaluations of several ranks, each with the numbers of its episodes, in their order."""
+    there = [(places, found) for places, found in parts if found is not None]
+    order = np.argsort(np.concatenate([places for places, _ in there]))
+    columns = zip(*(astuple(found) for _, found in there), strict=True)
+    return Evaluation(*(np.concatenate(column)[order] for column in columns))
 
 
 def evaluate(

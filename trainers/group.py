@@ -1,6 +1,9 @@
 """The processes that share a run's tasks: one alone, or the ranks of `torch.distributed`."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -8,6 +11,8 @@ from torch import Tensor
 
 from episodes.errors import UsageError
 from trainers.types import Params
+
+T = TypeVar("T")
 
 
 class Group:
@@ -25,6 +30,32 @@ class Group:
         if not (dist.is_available() and dist.is_initialized()):
             return cls()
         return cls(dist.get_rank(), dist.get_world_size())
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the rank that writes."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def of_first(self, make: Callable[[], T]) -> T:
+        """What `make` gives the first rank, on every rank; the others do not call it."""
+        if self.world == 1:
+            return make()
+        told = [make() if self.is_first else None]
+        dist.broadcast_object_list(told, src=0)
+        return told[0]  # type: ignore[return-value]
+
+    def collected(self, own: T) -> list[T]:
+        """Each rank's object, in the order of ranks."""
+        if self.world == 1:
+            return [own]
+        found: list[T | None] = [None] * self.world
+        dist.all_gather_object(found, own)
+        return found  # type: ignore[return-value]
 
     def share(self, count: int) -> list[int]:
         """This rank's positions of `count`; raises UsageError where the ranks' would differ in
@@ -67,3 +98,22 @@ class Group:
             if anywhere and tensor.grad is None:
                 tensor.grad = torch.zeros_like(tensor)
         self.sum_(tensor.grad for tensor in tensors if tensor.grad is not None)
+
+
+@contextmanager
+def ranks() -> Iterator[Group]:
+    """The ranks that torchrun started, by its environment; else this process alone.
+
+    They talk by NCCL about what is on GPUs, of which each rank takes that of its local number, and
+    by Gloo otherwise.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Group()
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group()
+    try:
+        yield Group.current()
+    finally:
+        dist.destroy_process_group()

@@ -1,7 +1,7 @@
 """What learns: algorithm, backbone and rate scheme, put together from a run's settings."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +13,8 @@ from trainers import algorithms, backbones, catalog, rates
 from trainers.algorithms import Adaptation, Algorithm
 from trainers.algorithms.base import initial
 from trainers.config import RunConfig
-from trainers.evaluation import Evaluation, evaluate
+from trainers.evaluation import Evaluation, evaluate, joined
+from trainers.group import Group
 from trainers.metrics import METRICS, Metric
 from trainers.regularizers import TRLearner
 from trainers.sources import Source, TaskStream
@@ -81,13 +82,33 @@ class Learner:
         stream: TaskStream,
         episodes: int,
         on_batch: Callable[[int], None] | None = None,
+        group: Group | None = None,
     ) -> Evaluation:
-        """`trainers.evaluation.evaluate` of these weights on the first `episodes` of a stream."""
+        """`trainers.evaluation.evaluate` of these weights on the first `episodes` of a stream.
+
+        Of several ranks each evaluates its share of the batches; all get the whole.
+        """
+        group = group or Group()
         size = BATCHED_EPISODES_AT_A_TIME if self.evaluation.batched else EPISODES_AT_A_TIME
-        batches = (self.tasks(batch, stream.seed) for batch in stream.batches(size, 0, episodes))
-        return evaluate(
-            self.algorithm, self.evaluation, params, meta, batches, self.metric, on_batch
-        )
+        if group.world == 1:
+            batches = stream.batches(size, 0, episodes)
+            return self._evaluated(params, meta, stream, batches, on_batch)
+        starts = range(0, episodes, size)[group.rank :: group.world]
+        own = (stream.batch(start, min(size, episodes - start)) for start in starts)
+        found = self._evaluated(params, meta, stream, own, on_batch) if starts else None
+        places = [i for start in starts for i in range(start, min(start + size, episodes))]
+        return joined(group.collected((places, found)))
+
+    def _evaluated(
+        self,
+        params: Params,
+        meta: Params,
+        stream: TaskStream,
+        batches: Iterable[EpisodeBatch | RegressionBatch],
+        on_batch: Callable[[int], None] | None,
+    ) -> Evaluation:
+        tasks = (self.tasks(batch, stream.seed) for batch in batches)
+        return evaluate(self.algorithm, self.evaluation, params, meta, tasks, self.metric, on_batch)
 
 
 def build(config: RunConfig, source: Source, evaluated: RunConfig | None = None) -> Learner:

@@ -1,5 +1,6 @@
 """Runs from end to end: begin one or resume it, train what is left, test its best checkpoint."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from trainers import config as configuration
 from trainers import provenance, run_directory
 from trainers.assessment import test
 from trainers.config import DEFAULTS, Settings
+from trainers.group import Group
 from trainers.interrupt import Interrupted
 from trainers.outer_state import OuterState
 from trainers.presets import PRESETS
@@ -25,11 +27,16 @@ FEWEST_RELATED = 3
 
 
 def begin(
-    given: Settings, protocol: Path | str | None, out: Path | None, progress: Progress
+    given: Settings,
+    protocol: Path | str | None,
+    out: Path | None,
+    progress: Progress,
+    group: Group,
 ) -> tuple[RunDirectory, Figures]:
     """Begin a run from the given settings, and finish it.
 
-    They win over those of `protocol`, which is a config.toml or the name of a preset.
+    They win over those of `protocol`, which is a config.toml or the name of a preset. Of several
+    ranks the first writes.
 
     Raises UsageError, before anything is written, for settings that do not fit together, the
     dataset or the machine; EpisodesError as `finish`.
@@ -51,21 +58,24 @@ def begin(
         settings["dpp_run"] = str(run_directory.find(Path(str(given["dpp_run"]))).path.resolve())
     defaults: Settings = {"split": source.default_scheme, "threads": torch.get_num_threads()}
     config = configuration.complete(settings, defaults | dict(source.training_defaults))
-    run = Run.over(source, config)
-    directory = run_directory.create(out, run.name)
-    with locked(directory):
-        directory.begin(run.to_toml())
+    run = Run.over(source, config, group)
+    directory = group.of_first(lambda: run_directory.create(out, run.name))
+    with _locked_by_first(directory, group):
+        if group.is_first:
+            directory.begin(run.to_toml())
         return directory, finish(run, directory, progress)
 
 
-def resume(path: Path, given: Settings, progress: Progress) -> tuple[RunDirectory, Figures]:
+def resume(
+    path: Path, given: Settings, progress: Progress, group: Group
+) -> tuple[RunDirectory, Figures]:
     """Continue the run in `path`, or report it where it is finished.
 
     Raises UsageError where a given setting is not the recorded one; EpisodesError for another
     store, and as `finish`.
     """
     directory = run_directory.find(path)
-    with locked(directory):
+    with _locked_by_first(directory, group):
         config, tables = read_config(directory)
         if Path(str(given.get("dataset", ""))).resolve() == Path(config.dataset):
             given = {**given, "dataset": config.dataset}
@@ -83,7 +93,7 @@ def resume(path: Path, given: Settings, progress: Progress) -> tuple[RunDirector
             progress.note(
                 f"the versions differ from those in {directory.config}: so may the numbers"
             )
-        return directory, finish(Run.over(source, config), directory, progress)
+        return directory, finish(Run.over(source, config, group), directory, progress)
 
 
 def finish(run: Run, directory: RunDirectory, progress: Progress) -> Figures:
@@ -107,21 +117,26 @@ def finish(run: Run, directory: RunDirectory, progress: Progress) -> Figures:
             f"--meta-batch-size {config.meta_batch_size}: a task alone has no peers, and of two "
             f"the relation cancels; TRLearner's relations learn from {FEWEST_RELATED} tasks on"
         )
-    sampling = run.sampling
+    sampling, group = run.sampling, run.group
     state = OuterState(config, run.learner, sampling.sampler if sampling else None)
     if directory.last_checkpoint.exists():
         state.load(directory.last_checkpoint, directory.advice)
     elif _has_begun(directory):
         raise EpisodesError(f"{directory.last_checkpoint} is missing: {directory.advice}")
+    group.wait()  # All have read the checkpoint before the first rank writes another.
     try:
         with progress.interrupt.noted():
-            Training(directory, state, run.learner, run.streams, progress, sampling).train()
+            Training(directory, state, run.learner, run.streams, progress, sampling, group).train()
             return test(run, directory, state.position, progress)
     except Interrupted:
         raise Interrupted(
             f"interrupted at iteration {state.position.iteration}: "
             f"continue with `trainers run --resume {directory.path}`"
         ) from None
+
+
+def _locked_by_first(directory: RunDirectory, group: Group) -> AbstractContextManager[None]:
+    return locked(directory) if group.is_first else nullcontext()
 
 
 def _has_begun(directory: RunDirectory) -> bool:

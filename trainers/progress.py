@@ -143,10 +143,19 @@ class BarProgress(Progress):
         self.bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
+class NoProgress(Progress):
+    """Says nothing: for the ranks beside the first."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
 @contextmanager
-def progress(interrupt: Interrupt) -> Iterator[Progress]:
-    """Bars where standard error is a terminal, else plain lines."""
-    if sys.stderr.isatty():
+def progress(interrupt: Interrupt, is_shown: bool = True) -> Iterator[Progress]:
+    """Bars where standard error is a terminal, else plain lines; nothing unless it `is_shown`."""
+    if not is_shown:
+        yield NoProgress(interrupt)
+    elif sys.stderr.isatty():
         bars = BarProgress(interrupt)
         with bars.bars:
             yield bars

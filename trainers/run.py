@@ -1,7 +1,8 @@
 """A run: its settings, checked against the store that they are for, and its directory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from episodes.errors import UsageError
 from trainers import config as configuration
 from trainers import learner as learners
 from trainers import machine, memory, provenance, samplers
@@ -22,10 +23,13 @@ class Run:
     learner: Learner
     streams: Streams
     sampling: TaskSampling | None = None
+    group: Group = field(default_factory=Group)
 
     @classmethod
-    def over(cls, source: Source, config: RunConfig) -> "Run":
+    def over(cls, source: Source, config: RunConfig, group: Group | None = None) -> "Run":
         """The run of these settings, with this process's threads and device set up for it.
+
+        Several ranks of a `group` share out its tasks.
 
         Raises UsageError where the settings do not fit the source or the machine.
         """
@@ -33,8 +37,12 @@ class Run:
         learner = learners.build(config, source)
         memory.check(config, learner, source, machine.free_bytes(config.device))
         streams = open_streams(source, config)
-        sampling = samplers.task_sampling(config, learner, source, streams, Group.current())
-        return cls(config, source, learner, streams, sampling)
+        group = group or Group()
+        group.share(config.meta_batch_size)
+        if config.compile and group.world > 1:
+            raise UsageError("--compile compiles the whole meta-batch: leave it out with torchrun")
+        sampling = samplers.task_sampling(config, learner, source, streams, group)
+        return cls(config, source, learner, streams, sampling, group)
 
     @property
     def name(self) -> str:

@@ -199,6 +199,20 @@ class MetricsLog:
             self._file.close()
 
 
+class NoMetrics:
+    """The log of a rank that does not write."""
+
+    def append(self, **record: Any) -> None:
+        """Nothing."""
+
+    def sync(self) -> int:
+        """0, for nothing is written."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The records of the iterations and those of the validations; raises EpisodesError."""
     try:

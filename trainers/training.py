@@ -16,12 +16,13 @@ from episodes.sampling.adaptive import Adaptive
 from trainers.algorithms import Adaptation
 from trainers.config import RunConfig
 from trainers.files import writing
+from trainers.group import Group
 from trainers.interrupt import Interrupted
 from trainers.learner import Learner, mixed_seed
 from trainers.outer_gradient import OuterStep, outer_gradient
 from trainers.outer_state import OuterState
 from trainers.progress import Progress
-from trainers.run_directory import MetricsLog, RunDirectory
+from trainers.run_directory import MetricsLog, NoMetrics, RunDirectory
 from trainers.streams import Streams
 from trainers.task_sampling import TaskSampling
 from trainers.tasks import RegressionBatch
@@ -79,7 +80,8 @@ class Training:
 
     Iteration k (from 0) trains on episodes k*B .. (k+1)*B - 1 of the training stream, B tasks a
     meta-batch. The weights and metrics.jsonl are the same, bit for bit, however often the run was
-    killed and resumed.
+    killed and resumed. Of several ranks each adapts to its share of a meta-batch, and the first
+    writes.
     """
 
     def __init__(
@@ -90,8 +92,10 @@ class Training:
         streams: Streams,
         progress: Progress,
         sampling: TaskSampling | None = None,
+        group: Group | None = None,
     ) -> None:
         self.run, self.state, self.learner = run, state, learner
+        self.group = group or Group()
         self.streams, self.progress, self.sampling = streams, progress, sampling
         self.config, self.position = state.config, state.position
 
@@ -102,9 +106,13 @@ class Training:
         or the outer gradient is not finite.
         """
         self._began = time.monotonic() - self.position.seconds
-        with writing(self.run.checkpoints):
-            self.run.checkpoints.mkdir(exist_ok=True)
-        with closing(MetricsLog(self.run.metrics, self.position.metrics_bytes)) as self._log:
+        log: MetricsLog | NoMetrics = NoMetrics()
+        if self.group.is_first:
+            with writing(self.run.checkpoints):
+                self.run.checkpoints.mkdir(exist_ok=True)
+            log = MetricsLog(self.run.metrics, self.position.metrics_bytes)
+        self._log = log
+        with closing(log):
             self._save()
             self._prune()
             try:
@@ -147,7 +155,7 @@ class Training:
                 how, state.params, state.meta, iteration, rate, order
             )
         tasks = learner.tasks(batch, self.config.seed)
-        return outer_gradient(learner, how, state.params, state.meta, tasks, order)
+        return outer_gradient(learner, how, state.params, state.meta, tasks, order, self.group)
 
     def _outer_step(self, batch: EpisodeBatch | RegressionBatch) -> OuterStep:
         state, iteration = self.state, self.position.iteration
@@ -204,7 +212,7 @@ class Training:
         episodes, metric = self.config.val_episodes, self.learner.metric
         with self.progress.phase("validation", "episode", episodes) as phase:
             measured = self.learner.evaluate(
-                self.state.params, self.state.meta, stream, episodes, phase.update
+                self.state.params, self.state.meta, stream, episodes, phase.update, self.group
             )
         self._log.append(
             **{
@@ -226,11 +234,14 @@ class Training:
     def _save(self, also_best: bool = False) -> None:
         self.position.seconds = time.monotonic() - self._began
         self.position.metrics_bytes = self._log.sync()
+        self._saved = time.monotonic()
+        if not self.group.is_first:
+            return
         if also_best:
             self.state.save(self.run.best_checkpoint(self.position.iteration))
         self.state.save(self.run.last_checkpoint)
-        self._saved = time.monotonic()
 
     def _prune(self) -> None:
         # After the last checkpoint names the best ones: a kill between the two leaves one too many.
-        self.run.prune_checkpoints([iteration for _, iteration in self.position.best])
+        if self.group.is_first:
+            self.run.prune_checkpoints([iteration for _, iteration in self.position.best])

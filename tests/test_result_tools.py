@@ -12,7 +12,7 @@ import sinusoid_table
 from run_cells import Cell, end_of_log, run_cells
 
 from trainers.comparison import TestFigures
-from trainers.metrics import ACCURACY
+from trainers.metrics import ACCURACY, METRICS
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 TINY = ("--dataset", "sinusoid", "--iterations", "2", "--val-episodes", "2", "--episodes", "2")
@@ -125,3 +125,11 @@ def test_finished_cells_are_kept_and_failed_ones_told(tmp_path: Path) -> None:
     assert "test mse" in end_of_log(good, tmp_path)
     assert sinusoid_table.outcome(good, tmp_path)["mse"] > 0
     assert "maml" in sinusoid_table.outcome(bad, tmp_path)["unfinished"]
+
+
+def test_the_study_s_page_holds_its_tables() -> None:
+    found = json.loads((RESULTS / "sampler_study.json").read_text(encoding="utf-8"))
+    page = (RESULTS / "sampler_study.md").read_text(encoding="utf-8")
+    for problem, measured in found.items():
+        metric = METRICS[measured["metric"]]
+        assert sampler_study.markdown(problem, metric, measured["arms"]) in page

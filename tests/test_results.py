@@ -16,6 +16,7 @@ OTHER_TABLES = (
     "alpha_maml",
     "harmonic",
     "meta_dataset",
+    "sampler_study",
     "sinusoid",
     "streaming",
 )

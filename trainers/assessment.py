@@ -32,11 +32,8 @@ from trainers.recorded import best_checkpoint, read_config
 from trainers.report import Figures, FixedEpisodes
 from trainers.run import Run
 from trainers.run_directory import RunDirectory
-from trainers.sources import (
-    Source,
-    TaskStream,
-    open_source,
-)
+from trainers.sources import Source, TaskStream, open_source
+from trainers.types import Params
 
 
 def test(run: Run, directory: RunDirectory, position: Position, progress: Progress) -> Figures:
@@ -49,7 +46,8 @@ def test(run: Run, directory: RunDirectory, position: Position, progress: Progre
     path, iteration = best_checkpoint(directory, position)
     began = time.monotonic()
     run.group.wait()  # Until the first rank has written the checkpoint.
-    evaluation = evaluate(path, directory, config, run.learner, fixed, progress, run.group)
+    weights = load_weights(path, directory.advice, config, run.learner)
+    evaluation = evaluate(*weights, run.learner, fixed, progress, run.group)
     seconds = {"training": position.seconds, "test": time.monotonic() - began}
 
     if not run.group.is_first:
@@ -99,8 +97,7 @@ def test(run: Run, directory: RunDirectory, position: Position, progress: Progre
         names = run.learner.adapted_names()
         picture = pictures.rates(evaluation, config.steps, branches, names)
         write_whole(directory.rates, picture)
-    params, _ = load_weights(path, directory.advice, config, run.learner)
-    seen_tasks.draw(run, directory, params, iterations)
+    seen_tasks.draw(run, directory, weights[0], iterations)
     write_whole(directory.results, _as_json(results))
     return results
 
@@ -137,7 +134,8 @@ def evaluate_run(
     written = directory.path / _evaluation_name(source, stream.split, config)
     if reuse and (earlier := _earlier(written, checkpoint)) is not None:
         return written, earlier
-    evaluation = evaluate(best, directory, recorded, learner, fixed, progress)
+    weights = load_weights(best, directory.advice, recorded, learner)
+    evaluation = evaluate(*weights, learner, fixed, progress)
 
     test_figures = report.metric_figures(learner.metric, evaluation) | fixed.describe()
     branches = catalog.find("lr", config.lr).branches
@@ -217,16 +215,14 @@ def check_fits(
 
 
 def evaluate(
-    path: Path,
-    directory: RunDirectory,
-    config: RunConfig,
+    params: Params,
+    meta: Params,
     learner: Learner,
     fixed: FixedEpisodes,
     progress: Progress,
     group: Group | None = None,
 ) -> Evaluation:
-    """The weights of the checkpoint `path` on fixed episodes, shared out among the ranks."""
-    params, meta = load_weights(path, directory.advice, config, learner)
+    """These weights and meta-parameters on fixed episodes, shared out among the ranks."""
     with progress.phase("test", "episode", fixed.episodes) as phase:
         return learner.evaluate(params, meta, fixed.stream, fixed.episodes, phase.update, group)
 

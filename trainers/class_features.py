@@ -33,7 +33,7 @@ def prototypes(learner: Learner, store: "episodes.Store", split: str) -> Prototy
 
     def of_weights(params: Params) -> np.ndarray:
         how, algorithm = learner.training, learner.algorithm
-        weights = how.at_step(algorithm.effective(params), how.infos(algorithm.adapts), 0)
+        weights = algorithm.weights_at(how, params, 0)
         found = []
         for first in range(0, len(classes), CLASSES_AT_ONCE):
             some = slice(first, first + CLASSES_AT_ONCE)

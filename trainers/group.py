@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -47,7 +47,7 @@ class Group:
             return make()
         told = [make() if self.is_first else None]
         dist.broadcast_object_list(told, src=0)
-        return told[0]  # type: ignore[return-value]
+        return cast(T, told[0])
 
     def collected(self, own: T) -> list[T]:
         """Each rank's object, in the order of ranks."""
@@ -55,7 +55,7 @@ class Group:
             return [own]
         found: list[T | None] = [None] * self.world
         dist.all_gather_object(found, own)
-        return found  # type: ignore[return-value]
+        return cast(list[T], found)
 
     def share(self, count: int) -> list[int]:
         """This rank's positions of `count`; raises UsageError where the ranks' would differ in

@@ -46,7 +46,7 @@ def support_features(learner: Learner, params: Params, tasks: Task) -> Tensor:
     """
     how, algorithm = learner.training, learner.algorithm
     constants = {name: tensor.detach() for name, tensor in params.items()}
-    weights = how.at_step(algorithm.effective(constants), how.infos(algorithm.adapts), 0)
+    weights = algorithm.weights_at(how, constants, 0)
     with torch.no_grad():
         return torch.func.vmap(lambda inputs: how.backbone.features(weights, inputs))(
             tasks.support_inputs

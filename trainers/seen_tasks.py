@@ -1,7 +1,7 @@
 """Draws what regularizer and sampler made of a run's training tasks."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from trainers.files import write_whole
 from trainers.learner import Learner
 from trainers.run import Run
 from trainers.run_directory import RunDirectory
+from trainers.task_sampling import SampledStream
 from trainers.types import Params
 
 TASKS_RELATED = 8
@@ -30,7 +31,7 @@ def draw(
         picture = task_pictures.relation_map(relations.numpy(), names)
         write_whole(directory.path / "relations.png", picture)
     if tasks := [task for record in iterations for task in record.get("tasks", [])]:
-        uniform = stream.identities(0, len(tasks))  # type: ignore[attr-defined]
+        uniform = cast(SampledStream, stream).identities(0, len(tasks))
         picture = task_pictures.variety(np.array(tasks), uniform, run.config.meta_batch_size)
         write_whole(directory.path / "sampled_tasks.png", picture)
     sampled = [record for record in iterations if "task_weights" in record]

@@ -160,10 +160,19 @@ class Algorithm(ABC):
         They are normalised as a query set, `run`; by the moments of the model's own support set
         where `how.bn` is `support`.
         """
-        infos = how.infos(self.adapts)
-        weights = how.at_step(self.effective(params | model), infos, how.steps - 1)
-        features = how.backbone.features(weights, inputs, moments_of(model))
-        return how.backbone.logits(weights, features)
+        weights = self.weights_at(how, params | model, how.steps - 1)
+        return how.backbone.logits(weights, self.model_features(how, weights, model, inputs))
+
+    def model_features(
+        self, how: Adaptation, weights: Params, model: Params, inputs: Tensor
+    ) -> Tensor:
+        """Features `[n, d]` under these weights, normalised by the model's moments if it has any,
+        else by the inputs' own."""
+        return how.backbone.features(weights, inputs, moments_of(model))
+
+    def weights_at(self, how: Adaptation, params: Params, j: int) -> Params:
+        """What the network is passed with at step j (0: before any)."""
+        return how.at_step(self.effective(params), how.infos(self.adapts), j)
 
     def adapt_and_pass(
         self, how: Adaptation, passes: Passes, meta: Params, task: Task

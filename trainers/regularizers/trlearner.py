@@ -92,7 +92,7 @@ class TRLearner:
     ) -> Tensor:
         """Representations `[N, d]` of the tasks of a batch, detached."""
         constants = {name: tensor.detach() for name, tensor in params.items()}
-        weights = how.at_step(algorithm.effective(constants), how.infos(algorithm.adapts), 0)
+        weights = algorithm.weights_at(how, constants, 0)
 
         def of_task(inputs: Tensor, targets: Tensor) -> Tensor:
             features = how.backbone.features(weights, inputs)

@@ -1,6 +1,7 @@
 """TRLearner's part of the outer gradient, against finite differences, double loops and hand."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from episodes.errors import UsageError
 from trainers.algorithms import ANIL, BOIL, MAML, R2D2, Adaptation, Algorithm, ProtoNet, TNet
 from trainers.algorithms.base import initial
 from trainers.backbones import MLP, Conv4
@@ -321,3 +323,25 @@ def test_tests_do_not_depend_on_heads_or_strength() -> None:
     )
     assert (before.losses == after.losses).all()
     assert (before.figures == after.figures).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"relation": "learnt"}, "unknown trlearner relation 'learnt': did you mean 'learned'?"),
+        ({"strength": -0.1}, "strength is -0.1, expected 0 or more"),
+        ({"strength": math.nan}, "strength is nan"),
+        ({"heads": 0}, "heads is 0, expected at least 1"),
+        ({"temperature": 0.0}, "temperature is 0.0, expected above 0"),
+        ({"weighting": "literal", "pool": "probabilities"}, "literal weights can be negative"),
+    ],
+)
+def test_fields_that_make_no_sense_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        TRLearner(**fields)
+
+
+def test_shuffled_relations_need_an_order() -> None:
+    learner, params, meta = build("maml", TRLearner(relation="shuffled"))
+    with pytest.raises(UsageError, match="need an order"):
+        gradients(learner, params, meta, draw_tasks(3))

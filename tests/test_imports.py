@@ -98,6 +98,7 @@ def test_public_names_of_trainers() -> None:
         "TNet",
         "Task",
         "adapt",
+        "load",
         "rates",
     ]
     assert all(hasattr(trainers, name) for name in trainers.__all__)

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import sampler_study
 import sinusoid_table
-from run_cells import Cell, end_of_log, run_cells
 
+from tests.trainers.grid_cells import InThisProcess
 from trainers.comparison import TestFigures
+from trainers.grids.cell import Cell
+from trainers.grids.grid import finish
 from trainers.metrics import ACCURACY, METRICS
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-TINY = ("--dataset", "sinusoid", "--iterations", "2", "--val-episodes", "2", "--episodes", "2")
+TINY = {"dataset": "sinusoid", "iterations": 2, "val_episodes": 2, "episodes": 2, "lr": "fixed"}
 
 
 def write_metrics(path: Path, losses: list[float]) -> Path:
@@ -113,18 +115,11 @@ def test_every_cell_has_a_name_of_its_own() -> None:
     assert len(cells) == 2 * 3 * 6 * 2
 
 
-def test_finished_cells_are_kept_and_failed_ones_told(tmp_path: Path) -> None:
-    said: list[str] = []
-    good, bad = Cell("good", TINY), Cell("bad", ("--algo", "mmal"))
-    run_cells([good, bad], tmp_path, 1, said.append)
-    assert "test mse" in said[0]
-    assert "did you mean" in said[1] and "maml" in said[1]
-    written = (tmp_path / "good" / "results.json").stat().st_mtime_ns
-    run_cells([good], tmp_path, 1, said.append)
-    assert (tmp_path / "good" / "results.json").stat().st_mtime_ns == written
-    assert "test mse" in end_of_log(good, tmp_path)
+def test_a_cell_s_outcome_is_its_result_or_why_it_has_none(tmp_path: Path) -> None:
+    good, bad = Cell("good", TINY), Cell("bad", {**TINY, "inner_lr": 1e30})
+    finish([good, bad], tmp_path, InThisProcess(), print)
     assert sinusoid_table.outcome(good, tmp_path)["mse"] > 0
-    assert "maml" in sinusoid_table.outcome(bad, tmp_path)["unfinished"]
+    assert "the loss is nan" in sinusoid_table.outcome(bad, tmp_path)["unfinished"]
 
 
 def test_the_study_s_page_holds_its_tables() -> None:

@@ -13,14 +13,18 @@ from typing import Any
 
 import click
 import numpy as np
-from run_cells import Cell, run_cells
+
+from trainers.config import Settings
+from trainers.grids.cell import Cell
+from trainers.grids.grid import finish
+from trainers.grids.local import Local
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 INNER_RATES = (0.001, 0.01, 0.1, 0.4, 1.0)
 OUTER_RATES = (1e-5, 1e-4, 1e-3, 1e-2)
-METHODS = {
-    "MAML": ("--lr", "fixed"),
-    "Alpha MAML": ("--lr", "hypergradient", "--hyper-lr", "0.01", "--outer-hyper-lr", "1e-6"),
+METHODS: dict[str, Settings] = {
+    "MAML": {"lr": "fixed"},
+    "Alpha MAML": {"lr": "hypergradient", "hyper_lr": 0.01, "outer_hyper_lr": 1e-6},
 }
 THRESHOLD = 0.5 * float(np.log(5))
 """Half the loss of a guess among five classes."""
@@ -31,14 +35,24 @@ def cell(method: str, inner: float, outer: float, iterations: int) -> Cell:
     """The run from one pair of initial rates."""
     return Cell(
         f"{method.lower().replace(' ', '-')}-{inner:g}-{outer:g}",
-        (
-            *("--dataset", "omniglot", "--algo", "maml", *METHODS[method]),
-            *("--inner-lr", str(inner), "--outer-lr", str(outer), "--downsample", "stride"),
-            *("--steps", "1", "--eval-steps", "1", "--query", "5", "--meta-batch-size", "8"),
-            *("--iterations", str(iterations), "--validate-every", str(iterations)),
-            *("--val-episodes", "20", "--episodes", "20", "--threads", "1"),
-            *("--skip-diverged", str(iterations)),
-        ),
+        {
+            "dataset": "omniglot",
+            "algo": "maml",
+            **METHODS[method],
+            "inner_lr": inner,
+            "outer_lr": outer,
+            "downsample": "stride",
+            "steps": 1,
+            "eval_steps": 1,
+            "query": 5,
+            "meta_batch_size": 8,
+            "iterations": iterations,
+            "validate_every": iterations,
+            "val_episodes": 20,
+            "episodes": 20,
+            "threads": 1,
+            "skip_diverged": iterations,
+        },
     )
 
 
@@ -120,7 +134,7 @@ def main(runs: Path, iterations: int, jobs: int, only_report: bool) -> None:
         for method in METHODS
     }
     if not only_report:
-        run_cells(list(cells.values()), runs, jobs, click.echo)
+        finish(list(cells.values()), runs, Local(jobs), click.echo)
     table = {
         method: [
             [
@@ -132,7 +146,7 @@ def main(runs: Path, iterations: int, jobs: int, only_report: bool) -> None:
         for method in METHODS
     }
     found = {
-        "command": "trainers run " + " ".join(cells["Alpha MAML", 0.001, 1e-5].command),
+        "command": cells["Alpha MAML", 0.001, 1e-5].command,
         "inner_rates": INNER_RATES,
         "outer_rates": OUTER_RATES,
         "iterations": iterations,

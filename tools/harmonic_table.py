@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-from run_cells import Cell, run_cells
-from sinusoid_table import mean_text, median_text, outcome
+from sinusoid_table import LIMITED, mean_text, median_text, outcome
 
 from trainers import catalog
+from trainers.config import Settings
+from trainers.grids.cell import Cell
+from trainers.grids.grid import finish
+from trainers.grids.local import Local
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "harmonic.json"
-FLAGS = {"pamela": ("--relative",)}
+OWN: dict[str, Settings] = {"pamela": {"relative": True}}
 """PAMELA's Q as a factor of the rate: as the rate itself, Adam's steps are too large for it."""
 
 
@@ -25,12 +28,17 @@ def cell(scheme: str, seed: int, iterations: int) -> Cell:
     """The run of one scheme and seed."""
     return Cell(
         f"{scheme}-seed{seed}",
-        (
-            *("--dataset", "harmonic", "--lr", scheme, *FLAGS.get(scheme, ())),
-            *("--iterations", str(iterations), "--validate-every", str(max(1, iterations // 4))),
-            *("--seed", str(seed), "--grad-clip", "10", "--skip-diverged", "1000"),
-            *("--compile", "--threads", "1"),
-        ),
+        {
+            "dataset": "harmonic",
+            "lr": scheme,
+            **OWN.get(scheme, {}),
+            "iterations": iterations,
+            "validate_every": max(1, iterations // 4),
+            "seed": seed,
+            **LIMITED,
+            "compile": True,
+            "threads": 1,
+        },
     )
 
 
@@ -56,11 +64,11 @@ def main(runs: Path, iterations: int, seeds: int, jobs: int, only_report: bool) 
         for scheme in schemes
     }
     if not only_report:
-        run_cells(list(cells.values()), runs, jobs, click.echo)
+        finish(list(cells.values()), runs, Local(jobs), click.echo)
     rows: list[dict[str, Any]] = [
         {
             "scheme": scheme,
-            "command": "trainers run " + " ".join(cells[scheme, 1].command),
+            "command": cells[scheme, 1].command,
             "seeds": {seed: outcome(cells[scheme, seed], runs) for seed in range(1, seeds + 1)},
         }
         for scheme in schemes

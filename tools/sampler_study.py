@@ -12,49 +12,57 @@ from typing import Any
 
 import click
 import numpy as np
-from run_cells import Cell, run_cells
 
 from trainers.comparison import TestFigures, read_figures
+from trainers.config import Settings
+from trainers.grids.cell import Cell
+from trainers.grids.grid import finish
+from trainers.grids.local import Local
 from trainers.metrics import Metric
 from trainers.tasks.metrics import confidence_interval
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "sampler_study.json"
 BASE = "base"
-TRLEARNER = ("--regularizer", "trlearner")
-ADAPTIVE = ("--sampler", "adaptive", "--sampler-lr", "0.01")
+TRLEARNER: Settings = {"regularizer": "trlearner"}
+ADAPTIVE: Settings = {"sampler": "adaptive", "sampler_lr": 0.01}
 
-ARMS: dict[str, tuple[str, ...]] = {
-    BASE: (),
+ARMS: dict[str, Settings] = {
+    BASE: {},
     "TRLearner": TRLEARNER,
-    "TRLearner, all relations 1": (*TRLEARNER, "--trlearner-relation", "uniform"),
-    "TRLearner, relations shuffled": (*TRLEARNER, "--trlearner-relation", "shuffled"),
+    "TRLearner, all relations 1": {**TRLEARNER, "trlearner_relation": "uniform"},
+    "TRLearner, relations shuffled": {**TRLEARNER, "trlearner_relation": "shuffled"},
     "adaptive, weighting": ADAPTIVE,
-    "adaptive, choosing": (*ADAPTIVE, "--sampler-mode", "sampling"),
-    "adaptive + TRLearner": (*ADAPTIVE, *TRLEARNER),
-    "NDT": ("--sampler", "ndt"),
-    "NDB": ("--sampler", "ndb"),
-    "NDTB": ("--sampler", "ndtb"),
-    "single batch": ("--sampler", "single-batch"),
-    "fixed pool": ("--sampler", "fixed-pool"),
-    "OHTM": ("--sampler", "ohtm"),
-    "OWHTM": ("--sampler", "owhtm"),
-    "s-DPP": ("--sampler", "s-dpp"),
-    "d-DPP": ("--sampler", "d-dpp"),
+    "adaptive, choosing": {**ADAPTIVE, "sampler_mode": "sampling"},
+    "adaptive + TRLearner": {**ADAPTIVE, **TRLEARNER},
+    "NDT": {"sampler": "ndt"},
+    "NDB": {"sampler": "ndb"},
+    "NDTB": {"sampler": "ndtb"},
+    "single batch": {"sampler": "single-batch"},
+    "fixed pool": {"sampler": "fixed-pool"},
+    "OHTM": {"sampler": "ohtm"},
+    "OWHTM": {"sampler": "owhtm"},
+    "s-DPP": {"sampler": "s-dpp"},
+    "d-DPP": {"sampler": "d-dpp"},
 }
 FEW = [BASE, "TRLearner", "TRLearner, all relations 1", "adaptive, weighting"]
 FUNCTIONS = [*FEW, "TRLearner, relations shuffled", "adaptive, choosing", "NDT", "OHTM"]
 OF_ANIL = [*FUNCTIONS, "adaptive + TRLearner", "NDB"]
 
-OMNIGLOT = (
-    *("--dataset", "omniglot", "--filters", "16", "--query", "5", "--eval-steps", "5"),
-    *("--val-episodes", "100", "--episodes", "600", "--threads", "1", "--bn", "batch"),
-)
-SINE = ("--grad-clip", "10", "--skip-diverged", "1000", "--threads", "1")
-RATE = ("--lr", "fixed", "--inner-lr", "0.1")
-PROBLEMS: dict[str, tuple[str, ...]] = {
-    "Omniglot 5-way 1-shot, ANIL": (*OMNIGLOT, "--algo", "anil", *RATE),
-    "Omniglot 5-way 1-shot, MAML": (*OMNIGLOT, "--algo", "maml", *RATE),
-    "sinusoid 10-shot, MAML": ("--dataset", "sinusoid", *SINE),
+OMNIGLOT: Settings = {
+    "dataset": "omniglot",
+    "filters": 16,
+    "query": 5,
+    "val_episodes": 100,
+    "episodes": 600,
+    "threads": 1,
+    "bn": "batch",
+}
+FIXED: Settings = {"lr": "fixed", "inner_lr": 0.1, "eval_steps": 5}
+SINE: Settings = {"grad_clip": 10.0, "skip_diverged": 1000, "threads": 1}
+PROBLEMS: dict[str, Settings] = {
+    "Omniglot 5-way 1-shot, ANIL": {**OMNIGLOT, "algo": "anil", **FIXED},
+    "Omniglot 5-way 1-shot, MAML": {**OMNIGLOT, "algo": "maml", **FIXED},
+    "sinusoid 10-shot, MAML": {"dataset": "sinusoid", **SINE},
 }
 ITERATIONS = dict(zip(PROBLEMS, (500, 200, 2000), strict=True))
 ARMS_OF = dict(zip(PROBLEMS, (OF_ANIL, FEW, FUNCTIONS), strict=True))
@@ -63,20 +71,20 @@ ARMS_OF = dict(zip(PROBLEMS, (OF_ANIL, FEW, FUNCTIONS), strict=True))
 
 def cell(problem: str, arm: str, seed: int, runs: Path, scale: float = 1.0) -> Cell:
     """The run of one arm and seed."""
-    iterations = max(1, round(scale * ITERATIONS[problem]))
-    flags = ARMS[arm]
+    own = dict(ARMS[arm])
     if arm == "s-DPP":
-        flags = (*flags, "--dpp-run", str(runs / prototypes(runs, scale).name))
+        own["dpp_run"] = str(runs / prototypes(runs, scale).name)
     name = f"{problem}, {arm}".replace(", ", "-").replace(" ", "-").lower()
-    common = ("--iterations", str(iterations), "--validate-every", str(max(1, iterations // 4)))
-    return Cell(f"{name}-seed{seed}", (*PROBLEMS[problem], *flags, *common, "--seed", str(seed)))
+    iterations = max(1, round(scale * ITERATIONS[problem]))
+    common = {"iterations": iterations, "validate_every": max(1, iterations // 4), "seed": seed}
+    return Cell(f"{name}-seed{seed}", {**PROBLEMS[problem], **own, **common})
 
 
 def prototypes(runs: Path, scale: float = 1.0) -> Cell:
     """The ProtoNet whose features s-DPP takes."""
-    iterations = str(max(1, round(scale * next(iter(ITERATIONS.values())))))
-    common = ("--iterations", iterations, "--validate-every", iterations)
-    return Cell("protonet", ("--algo", "protonet", *OMNIGLOT[:6], *OMNIGLOT[8:], *common))
+    iterations = max(1, round(scale * next(iter(ITERATIONS.values()))))
+    common = {"iterations": iterations, "validate_every": iterations}
+    return Cell("protonet", {"algo": "protonet", **OMNIGLOT, **common})
 
 
 def arms_of(problem: str, all_arms: bool = False) -> list[str]:
@@ -149,8 +157,8 @@ def main(
     }
     if not only_report:
         if all_arms:
-            run_cells([prototypes(runs, scale)], runs, 1, click.echo)
-        run_cells(list(cells.values()), runs, jobs, click.echo)
+            finish([prototypes(runs, scale)], runs, Local(), click.echo)
+        finish(list(cells.values()), runs, Local(jobs), click.echo)
     found: dict[str, Any] = {}
     for problem in PROBLEMS:
         measured = {
@@ -166,7 +174,7 @@ def main(
             continue
         rows = summary(arms)
         for row in rows:
-            row["command"] = "trainers run " + " ".join(cells[problem, row["arm"], 1].command)
+            row["command"] = cells[problem, row["arm"], 1].command
         metric, fingerprint = arms[BASE][0].metric, arms[BASE][0].fingerprint
         found[problem] = {"metric": metric.name, "fingerprint": fingerprint, "arms": rows}
         click.echo(f"{markdown(problem, metric, rows)}\n")

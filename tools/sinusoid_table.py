@@ -13,19 +13,25 @@ from typing import Any
 
 import click
 import numpy as np
-from run_cells import Cell, end_of_log, run_cells
+
+from trainers.config import Settings
+from trainers.grids.cell import Cell
+from trainers.grids.grid import finish
+from trainers.grids.local import Local
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "sinusoid.json"
 NETWORKS = {"2x40": "40,40", "3x80": "80,80,80"}
 SHOTS = (5, 10, 20)
-SCHEMES = {
-    "MAML": ("--lr", "fixed"),
-    "ALFA + MAML": ("--lr", "alfa"),
-    "PAMELA": ("--lr", "pamela", "--relative"),
-    "Meta-SGD": ("--lr", "meta-sgd"),
-    "LSLR": ("--lr", "lslr"),
-    "personalized": ("--lr", "personalized"),
+SCHEMES: dict[str, Settings] = {
+    "MAML": {"lr": "fixed"},
+    "ALFA + MAML": {"lr": "alfa"},
+    "PAMELA": {"lr": "pamela", "relative": True},
+    "Meta-SGD": {"lr": "meta-sgd"},
+    "LSLR": {"lr": "lslr"},
+    "personalized": {"lr": "personalized"},
 }
+LIMITED: Settings = {"grad_clip": 10.0, "skip_diverged": 1000}
+"""What keeps single tasks whose loss explodes from ending a run."""
 PAPER = {
     ("2x40", "MAML"): ((1.24, 0.21), (0.75, 0.15), (0.49, 0.11)),
     ("2x40", "ALFA + MAML"): ((0.92, 0.19), (0.62, 0.16), (0.34, 0.07)),
@@ -39,12 +45,18 @@ def cell(network: str, shot: int, scheme: str, seed: int, iterations: int) -> Ce
     """The run of one cell."""
     return Cell(
         f"{scheme.lower().replace(' + ', '-')}-{network}-{shot}shot-seed{seed}",
-        (
-            *("--dataset", "sinusoid-frequency", "--shot", str(shot), *SCHEMES[scheme]),
-            *("--hidden", NETWORKS[network], "--iterations", str(iterations)),
-            *("--validate-every", str(max(1, iterations // 4)), "--seed", str(seed)),
-            *("--grad-clip", "10", "--skip-diverged", "1000", "--compile", "--threads", "1"),
-        ),
+        {
+            "dataset": "sinusoid-frequency",
+            "shot": shot,
+            **SCHEMES[scheme],
+            "hidden": NETWORKS[network],
+            "iterations": iterations,
+            "validate_every": max(1, iterations // 4),
+            "seed": seed,
+            **LIMITED,
+            "compile": True,
+            "threads": 1,
+        },
     )
 
 
@@ -52,7 +64,7 @@ def outcome(cell: Cell, runs: Path) -> dict[str, Any]:
     """A cell's result, or why it has none."""
     results = runs / cell.name / "results.json"
     if not results.exists():
-        return {"unfinished": end_of_log(cell, runs)}
+        return {"unfinished": cell.last_line(runs)}
     found = json.loads(results.read_text(encoding="utf-8"))
     return {
         "mse": found["test"]["mse"],
@@ -125,9 +137,9 @@ def main(runs: Path, iterations: int, seeds: int, jobs: int, only_report: bool) 
         for i, row in enumerate(rows)
     }
     if not only_report:
-        run_cells(list(cells.values()), runs, jobs, click.echo)
+        finish(list(cells.values()), runs, Local(jobs), click.echo)
     for i, row in enumerate(rows):
-        row["command"] = "trainers run " + " ".join(cells[i, 1].command)
+        row["command"] = cells[i, 1].command
         row["seeds"] = {seed: outcome(cells[i, seed], runs) for seed in numbers}
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     click.echo(f"{markdown(rows, mean_text)}\n\n{markdown(rows, median_text)}")

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from trainers import rates
     from trainers.algorithms import ANIL, BOIL, IMAML, MAML, R2D2, ProtoNet, Reptile, TNet
     from trainers.api import MetaLearner, adapt
+    from trainers.model_files import load
     from trainers.types import Task
 
 __all__ = [
@@ -23,12 +24,15 @@ __all__ = [
     "TNet",
     "Task",
     "adapt",
+    "load",
     "rates",
 ]
 
-_HOMES = {"rates": "trainers.rates", "Task": "trainers.types"} | dict.fromkeys(
-    ("MetaLearner", "adapt"), "trainers.api"
-)
+_HOMES = {
+    "load": "trainers.model_files",
+    "rates": "trainers.rates",
+    "Task": "trainers.types",
+} | dict.fromkeys(("MetaLearner", "adapt"), "trainers.api")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,7 @@ from trainers import (
     report,
     run_directory,
     seen_tasks,
+    several_checkpoints,
 )
 from trainers import learner as learners
 from trainers.comparison import TestFigures
@@ -109,12 +110,17 @@ def evaluate_run(
     given: Settings,
     progress: Progress,
     reuse: bool = False,
+    allow_overlap: bool = False,
+    checkpoints: str = "best",
 ) -> tuple[Path, Figures]:
     """Evaluate a run's best checkpoint and write eval-....json into its directory.
 
     `given` are settings that differ from the run's; `split` is [SCHEME.]PART, with the run's scheme
-    on the run's own dataset. With `reuse` an evaluation that is there already is returned. Raises
-    UsageError for another way than the head's, and for images that the model was not made for.
+    on the run's own dataset. Other `checkpoints` than the best are those of
+    `several_checkpoints.CHOICES`, and are named in the results. With `reuse` an evaluation that is
+    there already is returned. Raises UsageError for another way than the head's, for images that
+    the model was not made for, and, without `allow_overlap`, for classes that the run was trained
+    on.
     """
     directory = run_directory.find(path)
     recorded, tables = read_config(directory)
@@ -124,23 +130,32 @@ def evaluate_run(
     if source.name == tables["store"]["name"] and "." not in split:
         split = f"{recorded.split}.{split}"
     config = replace(recorded, **cast(dict[str, Any], given))
-    machine.use(config.device, config.threads)
+    machine.use(config.device, config.threads, config.precision)
     learner = learners.build(recorded, source, config)
     stream = source.stream(split, config.shape, config.episode_seed)
+    found = _what_to_know(recorded, tables["store"], source, stream.split)
+    if not allow_overlap:
+        _refuse_overlap(found)
     fixed = fixed_episodes(config, source, stream)
     position = read_position(directory.last_checkpoint, directory.advice, recorded)
-    best, iteration = best_checkpoint(directory, position)
-    checkpoint = {"iteration": iteration, "file": str(best.relative_to(directory.path))}
-    written = directory.path / _evaluation_name(source, stream.split, config)
+    chosen = [best_checkpoint(directory, position)]
+    if checkpoints != "best":
+        chosen = several_checkpoints.ranked(directory, position, checkpoints)
+    checkpoint = _described(checkpoints, chosen, directory)
+    written = directory.path / _evaluation_name(source, stream.split, config, checkpoints)
     if reuse and (earlier := _earlier(written, checkpoint)) is not None:
         return written, earlier
-    weights = load_weights(best, directory.advice, recorded, learner)
-    evaluation = evaluate(*weights, learner, fixed, progress)
+    weights = [load_weights(each, directory.advice, recorded, learner) for each, _ in chosen]
+    if checkpoints == "top5-ensemble":
+        ensemble = several_checkpoints.ensemble(learner, weights)
+        evaluation = evaluate(*weights[0], ensemble, fixed, progress)
+    else:
+        each_alone = [evaluate(*own, learner, fixed, progress) for own in weights]
+        evaluation = several_checkpoints.mean_of(each_alone)
 
     test_figures = report.metric_figures(learner.metric, evaluation) | fixed.describe()
     branches = catalog.find("lr", config.lr).branches
     rates = {"test": report.test_rates(evaluation, branches)}
-    found = _what_to_know(recorded, tables["store"], source, stream.split)
     results: Figures = {
         "test": test_figures,
         "run": str(path),
@@ -160,13 +175,24 @@ def evaluate_run(
     return written, results
 
 
-def _evaluation_name(source: Source, split: str, config: RunConfig) -> str:
+def _described(
+    checkpoints: str, chosen: Sequence[tuple[Path, int]], directory: RunDirectory
+) -> Figures:
+    files = [str(path.relative_to(directory.path)) for path, _ in chosen]
+    iterations = [iteration for _, iteration in chosen]
+    if checkpoints == "best":
+        return {"iteration": iterations[0], "file": files[0]}
+    return {"choice": checkpoints, "iterations": iterations, "files": files}
+
+
+def _evaluation_name(source: Source, split: str, config: RunConfig, checkpoints: str) -> str:
     """The file of an evaluation, which says what was evaluated on."""
     parts = zip(config.shape, "wsq", strict=True)
     counts = "".join(f"{n}{letter}" for n, letter in parts if n is not None) or "variable"
     where = f"{source.name}-{source.digest[:8]}-{split}"
     name = f"eval-{where}-{counts}-{config.eval_steps}steps-{config.episodes}episodes"
-    return f"{name}-seed{config.episode_seed}.json"
+    which = "" if checkpoints == "best" else f"-{checkpoints}"
+    return f"{name}-seed{config.episode_seed}{which}.json"
 
 
 def _earlier(written: Path, checkpoint: Figures) -> Figures | None:
@@ -246,6 +272,14 @@ def _what_to_know(
         "marks": marks.figures(trained.marks, source.marks),
         "overlap": shared,
     }
+
+
+def _refuse_overlap(found: Figures) -> None:
+    """Raises UsageError where the classes to be tested on were trained on."""
+    if (found.get("overlap") or {}).get("classes"):
+        raise UsageError(
+            f"{found['warnings'][0]}; choose another --dataset or --split, or add --allow-overlap"
+        )
 
 
 def _images(shape: tuple[int, ...]) -> str:

@@ -8,7 +8,17 @@ import click
 
 from episodes.cli import ErrorLineGroup, json_option
 from trainers import machine
-from trainers.options import PresetName, evaluation_settings, given_settings, run_settings
+from trainers.grid_commands import sweep_settings
+from trainers.model_commands import adapt_to_images, export_run
+from trainers.options import (
+    PresetName,
+    allow_overlap_option,
+    evaluation_settings,
+    given_settings,
+    run_settings,
+)
+from trainers.report_commands import report_runs
+from trainers.table_commands import make_table
 
 
 @click.group(cls=ErrorLineGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,6 +43,11 @@ def main() -> None:
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Rerun a config.toml; flags win.")
 @click.option("--preset", type=PresetName(), help="A paper's whole protocol; flags win.")
+@click.option(
+    "--track",
+    type=click.Choice(["tensorboard", "wandb", "mlflow"]),
+    help="Tell this tool of the figures too, in a folder of the run directory.",
+)
 @json_option
 @click.pass_context
 def run(
@@ -41,6 +56,7 @@ def run(
     resume: Path | None,
     config: Path | None,
     preset: str | None,
+    track: str | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -50,7 +66,7 @@ def run(
     Example:
       trainers run --algo maml --lr fixed --inner-lr 0.01 --dataset omniglot
       trainers run --resume runs/omniglot-5w1s-maml-fixed-seed1
-      torchrun --nproc-per-node 2 -m trainers run --algo maml
+      torchrun --nproc-per-node 2 --max-restarts 3 -m trainers run --algo maml --out run
     """
     from episodes.errors import UsageError
 
@@ -62,21 +78,28 @@ def run(
         raise UsageError("--config and --preset both give a whole protocol: leave one out")
 
     from trainers import lifecycle
-    from trainers.group import ranks
+    from trainers.group import is_restarted, ranks
     from trainers.interrupt import Interrupt, Interrupted
     from trainers.progress import progress
+    from trainers.run_directory import RunDirectory
+    from trainers.tracking import opener
 
     given = given_settings(settings)
+    open_tracker = None if track is None else opener(track)
     try:
         with (
             machine.out_of_memory_told(),
             ranks() as group,
             progress(Interrupt(), group.is_first) as shown,
         ):
+            if resume is None and out is not None and is_restarted():
+                resume = group.of_first(lambda: out if RunDirectory(out).config.exists() else None)
             if resume is not None:
-                directory, results = lifecycle.resume(resume, given, shown, group)
+                directory, results = lifecycle.resume(resume, given, shown, group, open_tracker)
             else:
-                directory, results = lifecycle.begin(given, config or preset, out, shown, group)
+                directory, results = lifecycle.begin(
+                    given, config or preset, out, shown, group, open_tracker
+                )
     except Interrupted as interrupted:
         click.echo(str(interrupted), err=True)
         ctx.exit(interrupted.exit_code)
@@ -89,24 +112,54 @@ def run(
 
 @main.command("eval")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--dataset", help="Another dataset, or the path of a store.")
+@click.option(
+    "--dataset", multiple=True, help="Another dataset, or the path of a store; once for each."
+)
 @click.option("--split", default="test", show_default=True, help="[SCHEME.]PART of the dataset.")
+@click.option(
+    "--checkpoints",
+    type=click.Choice(["best", "top10-mean", "top5-ensemble"]),
+    default="best",
+    show_default=True,
+    help="The best by validation; the mean of the ten best ones' figures; or the five best ones' "
+    "outputs averaged.",
+)
+@allow_overlap_option
 @evaluation_settings
 @json_option
-def evaluate(run: Path, dataset: str | None, split: str, as_json: bool, **settings: Any) -> None:
+def evaluate(
+    run: Path,
+    dataset: tuple[str, ...],
+    split: str,
+    checkpoints: str,
+    allow_overlap: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Evaluate the best checkpoint of RUN; what is not given is as in the run.
 
     \b
     Example:
       trainers eval runs/omniglot-5w1s-anil-personalized-seed1 --dataset glyphs
+      trainers eval runs/mini --dataset cub --dataset aircraft --dataset dogs
     """
     from trainers.assessment import evaluate_run
     from trainers.interrupt import Interrupt
     from trainers.progress import progress
 
-    with machine.out_of_memory_told(), progress(Interrupt()) as shown:
-        written, results = evaluate_run(run, dataset, split, given_settings(settings), shown)
-    _print_results(results, str(written), as_json)
+    given, several = given_settings(settings), []
+    for name in dataset or (None,):
+        with machine.out_of_memory_told(), progress(Interrupt()) as shown:
+            written, results = evaluate_run(
+                *(run, name, split, given, shown),
+                allow_overlap=allow_overlap,
+                checkpoints=checkpoints,
+            )
+        several.append(results)
+        if not as_json:
+            _print_results(results, str(written), as_json)
+    if as_json:
+        click.echo(json.dumps(several if len(several) > 1 else several[0], indent=1))
 
 
 @main.command("sources")
@@ -118,9 +171,15 @@ def evaluate(run: Path, dataset: str | None, split: str, as_json: bool, **settin
 @click.option(
     "--beside", type=click.Path(path_type=Path), help="A JSON file of such a table, a paper's."
 )
+@allow_overlap_option
 @json_option
 def sources(
-    runs: tuple[Path, ...], sources: str, episodes: int, beside: Path | None, as_json: bool
+    runs: tuple[Path, ...],
+    sources: str,
+    episodes: int,
+    beside: Path | None,
+    allow_overlap: bool,
+    as_json: bool,
 ) -> None:
     """Compare RUNS on the test classes of several sources, with Meta-Dataset's ranks.
 
@@ -133,7 +192,9 @@ def sources(
     from trainers.progress import progress
 
     with machine.out_of_memory_told(), progress(Interrupt()) as shown:
-        table = source_table.measure(runs, sources.split(","), {"episodes": episodes}, shown)
+        table = source_table.measure(
+            runs, sources.split(","), {"episodes": episodes}, shown, allow_overlap
+        )
     if as_json:
         click.echo(json.dumps(table.figures(), indent=1))
         return
@@ -194,6 +255,13 @@ def list_names(as_json: bool) -> None:
             settings = {**entry.settings, **entry.changes}
             defaults = ", ".join(f"{name} = {value}" for name, value in settings.items())
             click.echo(f"  {'':<20} {entry.source}{'; ' if defaults else ''}{defaults}")
+
+
+main.add_command(export_run)
+main.add_command(adapt_to_images)
+main.add_command(sweep_settings)
+main.add_command(make_table)
+main.add_command(report_runs)
 
 
 def _print_results(results: dict[str, Any], place: str, as_json: bool) -> None:

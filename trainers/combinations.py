@@ -36,6 +36,8 @@ def check(config: "RunConfig") -> None:
     _check_useless(config)
     _check_rates(config, algorithm, scheme)
     _check_outer_loss(config, algorithm)
+    _check_inner_graph(config)
+    _check_kernels(config)
     _check_batch_norm(config)
     _check_head(config, algorithm)
 
@@ -210,6 +212,47 @@ def _check_outer_loss(config: "RunConfig", algorithm: catalog.Entry) -> None:
         raise UsageError(f"--first-order has no use in {config.algo}: it never is of second order")
     if config.l2f and (own or algorithm.rates == ("none",)):
         raise UsageError(f"--l2f has no use in {config.algo}: no outer gradient reaches it")
+
+
+def _check_inner_graph(config: "RunConfig") -> None:
+    if config.inner_graph == "recomputed" and (why := why_stored(config)) is not None:
+        raise UsageError(f"--inner-graph recomputed has no use here: {why}: use stored")
+
+
+def _check_kernels(config: "RunConfig") -> None:
+    if config.blocks == "fused" and (why := why_plain(config)) is not None:
+        raise UsageError(f"--blocks fused is not there: {why}: use plain")
+    if config.precision == "tf32" and config.device != "cuda":
+        raise UsageError(
+            f"--precision tf32 is that of NVIDIA's GPUs, found --device {config.device}: "
+            "use fp32 or bf16"
+        )
+    if config.precision == "bf16" and config.compile:
+        raise UsageError("--compile computes in float32: leave --precision bf16 out")
+
+
+def why_plain(config: "RunConfig") -> str | None:
+    """Why what follows a convolution is not fused; None where it can be."""
+    if config.backbone == "mlp":
+        return "mlp has no convolutions"
+    if config.device != "cpu":
+        return f"it is for the CPU, not --device {config.device}"
+    return "--compile fuses by itself" if config.compile else None
+
+
+def why_stored(config: "RunConfig") -> str | None:
+    """Why the graph of the inner steps is not to be recomputed; None where it can be."""
+    if catalog.find("algo", config.algo).rates == ("none",):
+        return f"{config.algo} has no inner loop"
+    if config.algo in OUTER_LOSS_OF_ITS_OWN:
+        return f"no outer gradient runs through the inner steps of {config.algo}"
+    if config.algo == "anil":
+        return "anil computes features once, and the graph of its head is small"
+    if config.first_order:
+        return "in first order the graph of a pass ends with its step"
+    if config.task_batching == "batched":
+        return "--task-batching batched keeps the graph of all tasks at once"
+    return None
 
 
 def _check_batch_norm(config: "RunConfig") -> None:

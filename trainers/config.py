@@ -49,7 +49,11 @@ DEFAULTS: Settings = {
     "head_rates": "per-class",
     "l2f": False,
     "task_batching": "auto",
+    "blocks": "auto",
+    "precision": "fp32",
+    "inner_graph": "auto",
     "compile": False,
+    "cuda_graph": "auto",
     "seed": 1,
     "episode_seed": 0,
     "device": "cpu",
@@ -128,7 +132,11 @@ class RunConfig:
     head_rates: str
     l2f: bool
     task_batching: str
+    blocks: str
+    precision: str
+    inner_graph: str
     compile: bool
+    cuda_graph: str
     seed: int
     episode_seed: int
     device: str
@@ -170,8 +178,12 @@ class RunConfig:
         return given | {name: self.own[name] for name in SETTINGS if name in self.own}
 
     def digest(self) -> str:
-        """Hex SHA-256 of the settings."""
-        return hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode()).hexdigest()
+        """Hex SHA-256 of the settings that are not the defaults, so that a setting which a later
+        version adds leaves runs as they are."""
+        settings = self.settings()
+        defaults = {**DEFAULTS, **_defaults_of_entries(settings)}
+        chosen = {n: value for n, value in settings.items() if defaults.get(n) != value}
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
 _SHARED = {item.name for item in fields(RunConfig)} - {"own"}
@@ -201,6 +213,13 @@ def complete(given: Mapping[str, Value], defaults: Mapping[str, Value]) -> RunCo
     for name in (set(defaults) & _OWNED) - used - set(given):
         del settings[name]
     return from_settings({name: _as_declared(name, value) for name, value in settings.items()})
+
+
+def usual(config: RunConfig) -> Settings:
+    """The settings of a run of the same dataset, algorithm, scheme and so on with nothing else
+    given; a dataset's own are not among them."""
+    settings = config.settings()
+    return _resolved({n: settings[n] for n in ("dataset", *catalog.TABLES) if n in settings}, {})
 
 
 def overridden(recorded: Settings, given: Settings) -> Settings:
@@ -234,12 +253,16 @@ def overridden(recorded: Settings, given: Settings) -> Settings:
 
 def owned_settings(settings: Mapping[str, Value]) -> set[str]:
     """The settings that the catalog entries chosen in `settings` bring with them."""
-    return {
-        name
-        for setting in catalog.TABLES
-        if setting in settings
-        for name in catalog.find(setting, str(settings[setting])).settings
-    }
+    return set(_defaults_of_entries(settings))
+
+
+def _defaults_of_entries(settings: Mapping[str, Value]) -> Settings:
+    """What the catalog entries chosen in `settings` say of the settings that they bring."""
+    found: Settings = {}
+    for setting in catalog.TABLES:
+        if setting in settings:
+            found |= catalog.find(setting, str(settings[setting])).settings
+    return found
 
 
 def check_names(settings: Iterable[str]) -> None:

@@ -117,3 +117,8 @@ def ranks() -> Iterator[Group]:
         yield Group.current()
     finally:
         dist.destroy_process_group()
+
+
+def is_restarted() -> bool:
+    """Whether torchrun started these processes again, after others that failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

@@ -1,12 +1,14 @@
 """The one inner loop: adapt weights to a support set by a rate scheme."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from trainers.rates.base import InnerStep, RateScheme, State, Update
+from trainers.rates.base import InnerStep, RateScheme, State
+from trainers.recomputed import Graph, stored
 from trainers.types import Moments, ParamInfo, Params
 
 
@@ -28,6 +30,16 @@ class Gradients(NamedTuple):
 
 PassSupport = Callable[[Params, int], SupportPass]
 """The pass of step j (from 0) with the adapted tensors."""
+
+
+class Told(NamedTuple):
+    """What one inner step tells, detached: its pass, and what `Trace` keeps of it."""
+
+    at: SupportPass
+    rates: Tensor
+    branch: Tensor | None
+    grad_norms: Tensor
+
 
 Differentiate = Callable[[Callable[[Params], SupportPass], Params], Gradients]
 
@@ -61,40 +73,52 @@ def adapt(
     steps: int,
     *,
     differentiate: Differentiate,
+    graph: Graph = stored,
+    fixed: Params | None = None,
+    masks: Params | None = None,
     after_step: Callable[[int, Params, SupportPass], None] | None = None,
     ways: Tensor | None = None,
 ) -> tuple[Params, Trace]:
     """The fast weights after `steps` steps of `scheme` from `params`, and what the steps did.
 
     `support(params, j)` passes the support set, whose targets are `targets`; `params` are the
-    tensors that adapt, described by `infos`. The fast weights carry the graph back to `params` and
-    `meta` as far as `differentiate` lets it. `after_step` is told of each step j done, the weights
-    after it, and the pass before it. `ways` is what `InnerStep` says.
+    tensors that adapt, described by `infos`, and are shown to it with the `fixed` ones. `masks`
+    multiply gradients. The fast weights carry the graph back to all these tensors and `meta`, each
+    step's as `graph` keeps it, as far as `differentiate` lets it. `after_step` is told of each step
+    j done, the weights after it, and the pass before it, detached. `ways` is what `InnerStep` says.
     """
 
-    # A function of its own, so that a step's outputs and gradients are freed before the next's.
-    def take_step(j: int, params: Params, state: State) -> tuple[Update, Tensor, Tensor]:
-        grads, at = differentiate(lambda weights: support(weights, j), params)
+    def gradients(j: int, params: Params, fixed: Params, masks: Params) -> Gradients:
+        return masked(differentiate, masks)(lambda weights: support(fixed | weights, j), params)
+
+    def prepare(
+        params: Params, meta: Params, fixed: Params, masks: Params
+    ) -> tuple[tuple[Params, State], None]:
+        found = scheme.prepare(meta, params, lambda: gradients(0, params, fixed, masks).grads)
+        return found, None
+
+    def take_step(
+        j: int, params: Params, state: State, meta: Params, fixed: Params, masks: Params
+    ) -> tuple[tuple[Params, State], Told]:
+        grads, at = gradients(j, params, fixed, masks)
         seen = InnerStep(j, steps, infos, params, grads, at.loss, at.outputs, targets, ways)
         update = scheme.step(meta, seen, state)
-        if after_step is not None:
-            after_step(j, update.params, at)
         norms = torch.stack([grad.detach().norm() for grad in grads.values()])
-        return update, at.loss.detach(), norms
+        return (update.params, update.state), Told(at, update.rates, update.branch, norms)
 
+    others = (meta, fixed or {}, masks or {})
     losses, rates, branches, grad_norms = [], [], [], []
-    params, state = scheme.prepare(
-        meta, params, lambda: differentiate(lambda weights: support(weights, 0), params).grads
-    )
+    (params, state), _ = graph(prepare, params, *others)
     for j in range(steps):
-        update, loss, norms = take_step(j, params, state)
-        params, state = update.params, update.state
-        losses.append(loss)
-        rates.append(update.rates.detach())
+        (params, state), told = graph(partial(take_step, j), params, state, *others)
+        if after_step is not None:
+            after_step(j, params, told.at)
+        losses.append(told.at.loss)
+        rates.append(told.rates)
         branches.append(
-            torch.full_like(loss, torch.nan) if update.branch is None else update.branch
+            torch.full_like(told.at.loss, torch.nan) if told.branch is None else told.branch
         )
-        grad_norms.append(norms)
+        grad_norms.append(told.grad_norms)
     return params, Trace(_stack(losses), _stack(rates), _stack(branches), _stack(grad_norms))
 
 
@@ -102,15 +126,17 @@ def by_autograd(second_order: bool, training: bool) -> Differentiate:
     """Differentiates one task by `torch.autograd`.
 
     In training the gradients carry the graph in second order and are constants in first order (Finn
-    et al. 2017, section 5.2). Outside training no graph outlives its step.
+    et al. 2017, section 5.2). Outside training, and where gradients are switched off, no graph
+    outlives its step.
     """
 
     def differentiate(support: Callable[[Params], SupportPass], params: Params) -> Gradients:
         # Tensors of this step's own, because the gradients are partial derivatives: a head made of
         # prototypes depends on the body, one of zeros on nothing that requires a gradient.
+        keeps_graph = training and torch.is_grad_enabled()
         params = {
             name: param.view_as(param)
-            if training and param.requires_grad
+            if keeps_graph and param.requires_grad
             else param.detach().requires_grad_()
             for name, param in params.items()
         }
@@ -119,11 +145,11 @@ def by_autograd(second_order: bool, training: bool) -> Differentiate:
             grads = torch.autograd.grad(
                 at.loss,
                 list(params.values()),
-                create_graph=training and second_order,
+                create_graph=keeps_graph and second_order,
                 # An attached rate differentiates the loss once more, in first order too.
-                retain_graph=training,
+                retain_graph=keeps_graph,
             )
-        if not training:
+        if not keeps_graph:
             at = SupportPass(at.loss.detach(), at.outputs.detach(), _detached(at.moments))
         return Gradients(dict(zip(params, grads, strict=True)), at)
 

@@ -9,17 +9,20 @@ import torch
 
 from episodes import EpisodeBatch
 from episodes.errors import UsageError
-from trainers import algorithms, backbones, catalog, rates
+from trainers import algorithms, backbones, catalog, combinations, rates
 from trainers.algorithms import Adaptation, Algorithm
 from trainers.algorithms.base import initial
+from trainers.backbones import fused
+from trainers.backbones.precision import InBFloat16
 from trainers.config import RunConfig
+from trainers.cuda_graph import CapturedOuterGradient
 from trainers.evaluation import Evaluation, evaluate, joined
 from trainers.group import Group
 from trainers.metrics import METRICS, Metric
 from trainers.regularizers import TRLearner
-from trainers.sources import Source, TaskStream
+from trainers.sources import TaskShape, TaskStream
 from trainers.tasks import RegressionBatch
-from trainers.types import BatchNormMode, Params, Task, tasks_from_batch
+from trainers.types import Batch, BatchNormMode, Params, Task, tasks_from_batch
 
 if TYPE_CHECKING:
     from trainers.compiled import CompiledOuterGradient
@@ -42,6 +45,7 @@ class Learner:
     device: str
     regularizer: TRLearner | None = None
     compiled: "CompiledOuterGradient | None" = None
+    captured: CapturedOuterGradient | None = None
 
     def initial(self, seed: int) -> tuple[Params, Params]:
         """Initial weights and meta-parameters, `trainers.algorithms.base.initial`, on the device.
@@ -55,20 +59,20 @@ class Learner:
             params |= {name: t.to(self.device).requires_grad_() for name, t in own.items()}
         return params, meta
 
-    def tasks(self, batch: EpisodeBatch | RegressionBatch, seed: int) -> Task:
+    def tasks(self, batch: Batch, seed: int) -> Task:
         """The tasks of a batch, on the device; their noise is drawn by `seed` and their index."""
         tasks = tasks_from_batch(batch, self.device)
         if not self.algorithm.draws_noise:
             return tasks
+        draws = [self.noise(seed, int(index)) for index in _indices(batch)]
+        return tasks._replace(noise={n: torch.stack([d[n] for d in draws]) for n in draws[0]})
+
+    def noise(self, seed: int, index: int) -> Params:
+        """What the algorithm draws for one task, on the device."""
         infos = self.training.backbone.param_infos(self.algorithm.adapts)
-        draws = [
-            self.algorithm.noise(
-                infos, torch.Generator().manual_seed(mixed_seed("noise/1", seed, int(index)))
-            )
-            for index in batch.index
-        ]
-        noise = {n: torch.stack([d[n] for d in draws]).to(self.device) for n in draws[0]}
-        return tasks._replace(noise=noise)
+        generator = torch.Generator().manual_seed(mixed_seed("noise/1", seed, index))
+        drawn = self.algorithm.noise(infos, generator)
+        return {name: tensor.to(self.device) for name, tensor in drawn.items()}
 
     def adapted_names(self) -> list[str]:
         """The names of the tensors that adapt, in order."""
@@ -111,16 +115,19 @@ class Learner:
         return evaluate(self.algorithm, self.evaluation, params, meta, tasks, self.metric, on_batch)
 
 
-def build(config: RunConfig, source: Source, evaluated: RunConfig | None = None) -> Learner:
-    """The learner of a run over a source's tasks, to be evaluated under other settings if given.
+def build(config: RunConfig, source: TaskShape, evaluated: RunConfig | None = None) -> Learner:
+    """The learner of a run over such tasks, to be evaluated under other settings if given.
 
     Raises UsageError where the backbone cannot take its inputs.
     """
     evaluated = evaluated or config
     outputs = source.outputs(config.way or config.train_way)
-    backbone = backbones.for_shape(
-        config.backbone, source.input_shape, outputs, **own_fields("backbone", config)
-    )
+    fields = own_fields("backbone", config)
+    if is_fused(config):
+        fields["fused"] = True
+    backbone = backbones.for_shape(config.backbone, source.input_shape, outputs, **fields)
+    if config.precision == "bf16":
+        backbone = InBFloat16(backbone, config.device)
     scheme = rates.build(config.lr, **own_fields("lr", config))
     infos = backbone.param_infos(lambda role: True)
     training = Adaptation(
@@ -136,11 +143,16 @@ def build(config: RunConfig, source: Source, evaluated: RunConfig | None = None)
         padded=config.sampler == "meta-dataset",
         second_order=not config.first_order,
         batched=_is_batched(config, infos),
+        recomputed=config.inner_graph == "recomputed",
     )
     algorithm = algorithms.build(config.algo, **own_fields("algo", config))
     regularizer = _regularizer(config, source.is_regression)
     if config.compile and not training.batched and evaluated is config:
         raise UsageError("--compile needs all tasks at once: add --task-batching batched")
+    if training.recomputed and training.batched:
+        raise UsageError(
+            "--inner-graph recomputed needs one task after the other: add --task-batching loop"
+        )
     return Learner(
         algorithm,
         training,
@@ -155,7 +167,14 @@ def build(config: RunConfig, source: Source, evaluated: RunConfig | None = None)
         evaluated.device,
         regularizer,
         _compiled(algorithm, regularizer) if config.compile else None,
+        CapturedOuterGradient() if _is_captured(config, training) else None,
     )
+
+
+def is_fused(config: RunConfig) -> bool:
+    """Whether what follows a convolution is one compiled function."""
+    is_possible = config.blocks != "plain" and combinations.why_plain(config) is None
+    return is_possible and fused.is_available()
 
 
 def _regularizer(config: RunConfig, is_regression: bool) -> TRLearner | None:
@@ -173,6 +192,10 @@ def _compiled(algorithm: Algorithm, regularizer: TRLearner | None) -> "CompiledO
     return CompiledOuterGradient(algorithm, regularizer)
 
 
+def _indices(batch: Batch) -> Iterable[Any]:
+    return batch["index"] if isinstance(batch, dict) else batch.index
+
+
 def mixed_seed(purpose: str, seed: int, index: int) -> int:
     """A seed of 63 bits of its own for each purpose, seed and index."""
     digest = hashlib.sha256(f"{purpose} {seed} {index}".encode()).digest()
@@ -187,6 +210,11 @@ def _is_batched(config: RunConfig, infos: list[Any]) -> bool:
     weights = sum(torch.Size(info.shape).numel() for info in infos)
     is_small = weights <= LARGEST_BATCHED_ON_CPU and all(info.role != "conv" for info in infos)
     return config.device != "cpu" or is_small
+
+
+def _is_captured(config: RunConfig, training: Adaptation) -> bool:
+    is_possible = config.device == "cuda" and training.batched and not config.compile
+    return is_possible and config.cuda_graph == "auto"
 
 
 def own_fields(setting: str, config: RunConfig) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class LookAhead:
         rate: float,
         group: Group,
     ) -> None:
-        self._learner = replace(learner, regularizer=None, compiled=None)
+        self._learner = replace(learner, regularizer=None, compiled=None, captured=None)
         self._how, self._fresh, self._rate, self._group = how, fresh, rate, group
         self._params, self._meta = params, meta
         self._trained = [t for t in (*params.values(), *meta.values()) if t.requires_grad]

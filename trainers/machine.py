@@ -82,8 +82,9 @@ def _available() -> int | None:
     return int(found.split()[1]) * 1024
 
 
-def use(device: str, threads: int) -> None:
-    """Set this process's thread count and cuDNN's deterministic kernels.
+def use(device: str, threads: int, precision: str = "fp32") -> None:
+    """Set this process's thread count, cuDNN's deterministic kernels, and whether float32 is
+    multiplied as TF32, which is for `precision` tf32 alone.
 
     Raises UsageError where the device is not there.
     """
@@ -100,3 +101,5 @@ def use(device: str, threads: int) -> None:
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"

@@ -22,6 +22,13 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     return hits.double().sum(-1) / counted.sum(-1)
 
 
+def balanced_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean over classes, 0-d, of the mean cross entropy of logits `[n, way]` for its labels
+    `[n]`: where classes differ in number, none outweighs the others."""
+    counts = torch.bincount(targets, minlength=outputs.shape[1])
+    return F.cross_entropy(outputs, targets, weight=1 / counts.clamp(min=1).to(outputs.dtype))
+
+
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
     """The mean squared error of predictions `[..., n, o]` from values of the same shape."""
     return (outputs - targets).cpu().double().square().mean((-2, -1))

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.types import convert_type
 
-from episodes.errors import unknown_name
+from episodes.errors import UsageError, unknown_name
 from trainers import catalog
 from trainers.config import DEFAULTS, Settings
 from trainers.presets import PRESETS
@@ -24,6 +25,12 @@ EVALUATION_SETTINGS = (
     "episode_seed",
     "device",
     "threads",
+)
+
+MACHINE_SETTINGS = ("device", "threads", "compile")
+
+allow_overlap_option = click.option(
+    "--allow-overlap", is_flag=True, help="Test on classes that were trained on, and say so."
 )
 
 
@@ -81,11 +88,28 @@ def evaluation_settings(command: Command) -> Command:
     return command
 
 
+def machine_settings(command: Command) -> Command:
+    """Adds the flags of how a run computes; absent ones are None."""
+    for name in reversed(MACHINE_SETTINGS):
+        command = _option(name)(command)
+    return command
+
+
 def given_settings(parameters: dict[str, Any]) -> Settings:
     """The settings among the parsed parameters that were given."""
     return {
         name: value for name, value in parameters.items() if name in SETTINGS and value is not None
     }
+
+
+def parsed(name: str, text: str) -> Value:
+    """A setting's value as its flag reads it; raises UsageError where it cannot be one."""
+    try:
+        value: Value = convert_type(_kind(name)).convert(text, None, None)
+    except click.BadParameter as error:
+        raise UsageError(f"--{dashed(name)} {text}: {error.message}") from None
+    SETTINGS[name].check(name, value)
+    return value
 
 
 def _names(setting: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """The outer gradient in two phases: all tasks adapt, then each one's graph is reversed."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,11 @@ from trainers.group import Group
 from trainers.inner_loop import Trace
 from trainers.learner import Learner
 from trainers.padding import filled_up, one_by_one
+from trainers.regularizers import Consistency
 from trainers.types import Params, Task, some_tasks
+
+if TYPE_CHECKING:
+    from trainers.compiled import CompiledOuterGradient
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,9 @@ class OuterStep:
     the mean rate and the share of tasks in the rate scheme's first branch (None without
     branches).
 
-    `losses` and `figures` are those of each task, float64 `[N]`; `consistency` is TRLearner's loss
-    and `relations` `[N, N]` what it was made with, None without it.
+    `losses` and `figures` are those of each task, float64 `[N]`; `is_finite` tells whether all
+    gradients are; `consistency` is TRLearner's loss and `relations` `[N, N]` what it was made with,
+    None without it.
     """
 
     loss: float
@@ -32,12 +37,18 @@ class OuterStep:
     branches: list[float] | None
     losses: Tensor
     figures: Tensor
+    is_finite: bool
     consistency: float | None = None
     relations: Tensor | None = None
 
-    def with_relations(self, consistency: Tensor, relations: Tensor) -> "OuterStep":
-        """The same, with what a regularizer measured."""
-        return replace(self, consistency=consistency.item(), relations=relations.cpu())
+
+class Unmeasured(NamedTuple):
+    """What differentiating a meta-batch leaves on the device: results of all tasks, whether all
+    gradients are finite, bool 0-d, and what the regularizer measured."""
+
+    results: TaskResult
+    is_finite: Tensor
+    consistency: Consistency | None
 
 
 def outer_gradient(
@@ -55,14 +66,35 @@ def outer_gradient(
     Where tasks are not batched each is run and differentiated alone, its loss divided by their
     number.
     """
-    if learner.compiled is None:
-        return MetaBatch(learner, how, params, meta, tasks, group, order).gradient()
-    grads, meta_grads, results, consistency = learner.compiled(how, params, meta, tasks, order)
+    group = group or Group()
+
+    def differentiated(
+        params: Params, meta: Params, tasks: Task, order: Tensor | None
+    ) -> Unmeasured:
+        return MetaBatch(learner, how, params, meta, tasks, group, order).differentiated()
+
+    if learner.compiled is not None:
+        found = _by_compiler(learner.compiled, how, params, meta, tasks, order)
+    elif learner.captured is not None and group.world == 1:
+        found = learner.captured(differentiated, how, params, meta, tasks, order)
+    else:
+        found = differentiated(params, meta, tasks, order)
+    return measured(learner, found, tasks)
+
+
+def _by_compiler(
+    compiled: "CompiledOuterGradient",
+    how: Adaptation,
+    params: Params,
+    meta: Params,
+    tasks: Task,
+    order: Tensor | None,
+) -> Unmeasured:
+    grads, meta_grads, results, consistency = compiled(how, params, meta, tasks, order)
     for tensors, of_tensors in ((params, grads), (meta, meta_grads)):
         for name, tensor in tensors.items():
             tensor.grad = of_tensors[name] if tensor.requires_grad else None
-    found = measured(learner, results, tasks)
-    return found if consistency is None else found.with_relations(*consistency)
+    return Unmeasured(results, all_finite((*params.values(), *meta.values())), consistency)
 
 
 class Fit(NamedTuple):
@@ -112,11 +144,15 @@ class MetaBatch:
         Graphs are used up. Where nothing ties the tasks together and `adapt` was not called, one is
         held at a time.
         """
+        return measured(self._learner, self.differentiated(weights), self._tasks)
+
+    def differentiated(self, weights: Tensor | None = None) -> Unmeasured:
+        """`gradient`, without waiting for the device where tasks are batched in one process."""
         for tensor in (*self._params.values(), *self._meta.values()):
             tensor.grad = None
         if self._learner.regularizer is not None and not self._fits:
             self.adapt()
-        consistency, relations, cotangents = self._regularized()
+        consistency, cotangents = self._regularized()
         results = []
         if self._each and weights is not None and not (cotangents or self._how.batched):
             self._add_up(weights)
@@ -127,8 +163,7 @@ class MetaBatch:
                 results.append(detached(fit.result))
         self._fits, self._each = [], []
         self._group.sum_gradients(self._trained)
-        found = measured(self._learner, self._gathered(results), self._tasks)
-        return found if relations is None else found.with_relations(consistency, relations)
+        return Unmeasured(self._gathered(results), all_finite(self._trained), consistency)
 
     def task_gradients(self) -> Tensor:
         """The gradient `[N, D]` of each task's outer loss, all trained tensors in one row.
@@ -156,11 +191,11 @@ class MetaBatch:
             stacked = {name: tensor[None] for name, tensor in model.items()}
             yield Fit([position], stacked, joined([filled_up(result, how, own)]))
 
-    def _regularized(self) -> tuple[Tensor, Tensor | None, Params]:
-        """The regularizer's loss, its relations, and what it adds to the models' gradients."""
-        regularizer, none = self._learner.regularizer, torch.zeros(())
+    def _regularized(self) -> tuple[Consistency | None, Params]:
+        """What the regularizer measured, and what it adds to the models' gradients."""
+        regularizer = self._learner.regularizer
         if regularizer is None:
-            return none, None, {}
+            return None, {}
         own = {
             name: torch.cat([fit.models[name] for fit in self._fits])
             for name in self._fits[0].models
@@ -177,31 +212,32 @@ class MetaBatch:
                 self._params,
                 models,
                 self._tasks,
-                self._own,
+                None if self._group.world == 1 else self._own,
                 self._order,
             )
         if has_gradient and part.loss.requires_grad:
             (regularizer.strength * part.loss).backward()
         total = part.loss.detach().clone()
         self._group.sum_([total])
+        found = Consistency(total, part.relations)
         if not has_gradient:
-            return total, part.relations, {}
+            return found, {}
         cotangents = {
             name: torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
             for name, tensor in models.items()
         }
         self._group.sum_(cotangents.values())
-        return total, part.relations, cotangents
+        return found, cotangents
 
     def _reverse(self, fit: Fit, weights: Tensor | None, cotangents: Params) -> None:
         losses = fit.result.outer_loss
         if weights is not None:
-            losses = losses * weights[fit.positions].to(losses)
+            losses = losses * _rows(weights, fit.positions).to(losses)
         roots, gradients = [(losses / self._count).sum()], [torch.ones_like(losses[0])]
         for name, cotangent in cotangents.items():
             if fit.models[name].requires_grad:
                 roots.append(fit.models[name])
-                gradients.append(cotangent[fit.positions])
+                gradients.append(_rows(cotangent, fit.positions))
         torch.autograd.backward(roots, gradients)
 
     def _add_up(self, weights: Tensor) -> None:
@@ -218,19 +254,35 @@ class MetaBatch:
         return TaskResult(outer, query, outputs, Trace(*map(self._group.gathered, own.trace)))
 
 
-def measured(learner: Learner, results: TaskResult, tasks: Task) -> OuterStep:
-    """The results of a meta-batch as a record."""
-    rates, branches = results.trace.rates, results.trace.branches.mean(0)
-    losses = results.query_loss
-    figures = learner.metric.of(results.outputs, tasks.query_targets)
+def measured(learner: Learner, found: Unmeasured, tasks: Task) -> OuterStep:
+    """What differentiating a meta-batch left on the device, as a record on the host."""
+    trace = found.results.trace
+    losses, rates = found.results.query_loss.to("cpu", copy=True), trace.rates.cpu()
+    branches = trace.branches.cpu().mean(0)
+    figures = learner.metric.of(found.results.outputs, tasks.query_targets)
+    added = found.consistency
     return OuterStep(
         loss=losses.mean().item(),
         figure=figures.mean().item(),
         rates=rates.mean((0, *range(2, rates.dim()))).tolist(),
         branches=None if branches.isnan().any() or not len(branches) else branches.tolist(),
-        losses=losses.cpu().double(),
+        losses=losses.double(),
         figures=figures.cpu().double(),
+        is_finite=bool(found.is_finite),
+        consistency=None if added is None else added.loss.item(),
+        relations=None if added is None else added.relations.to("cpu", copy=True),
     )
+
+
+def all_finite(tensors: Iterable[Tensor]) -> Tensor:
+    """Whether the gradients that the tensors hold are finite, bool 0-d."""
+    gradients = [tensor.grad.flatten() for tensor in tensors if tensor.grad is not None]
+    return torch.cat(gradients).isfinite().all() if gradients else torch.tensor(True)
+
+
+def _rows(tensor: Tensor, positions: list[int]) -> Tensor:
+    # A list as an index is copied to the device, which a CUDA graph cannot do.
+    return tensor if positions == list(range(len(tensor))) else tensor[positions]
 
 
 def flat_gradients(gradients: Sequence[Tensor | None], tensors: Sequence[Tensor]) -> Tensor:

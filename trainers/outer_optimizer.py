@@ -11,7 +11,7 @@ from trainers.rates import hypergradient
 
 GROUP = "outer"
 INNER_RATE = f"meta/{hypergradient.RATE}"
-RATE, PREVIOUS = "rate", "previous"
+RATE, PREVIOUS, STEP = "rate", "previous", "step"
 
 
 class OuterOptimizer:
@@ -32,7 +32,10 @@ class OuterOptimizer:
         }
         self._weights = {name: t for name, t in trained.items() if name not in self._rates}
         kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[config.outer]
-        self._optimizer = kind(list(self._weights.values()), lr=config.outer_lr)
+        # One kernel instead of dozens, on a GPU; its count of steps lies there too.
+        self._is_fused = all(tensor.is_cuda for tensor in self._weights.values())
+        fused = self._is_fused or None
+        self._optimizer = kind(list(self._weights.values()), lr=config.outer_lr, fused=fused)
         self._rate = torch.tensor(config.outer_lr, dtype=torch.float64)
         self._previous: dict[str, Tensor] = {}
 
@@ -48,10 +51,11 @@ class OuterOptimizer:
             self._optimizer.step()
             return
         if self._previous:
-            product = sum(
-                (direction * _gradient(self._weights[name])).sum().cpu().double()
+            products = [
+                (direction * _gradient(self._weights[name])).sum()
                 for name, direction in self._previous.items()
-            )
+            ]
+            product = sum(torch.stack(products).tolist())
             self._rate = self._rate + float(self._config.own["outer_hyper_lr"]) * product
         rate = self._optimizer.param_groups[0]["lr"] = self._rate.item()
         before = {name: tensor.detach().clone() for name, tensor in self._weights.items()}
@@ -84,7 +88,7 @@ class OuterOptimizer:
         for name, tensor in self._weights.items():
             prefix = f"{GROUP}/{name}/"
             found = {
-                key.removeprefix(prefix): _like(tensor, value)
+                key.removeprefix(prefix): self._placed(key.removeprefix(prefix), tensor, value)
                 for key, value in tensors.items()
                 if key.startswith(prefix)
             }
@@ -93,6 +97,13 @@ class OuterOptimizer:
             if found:
                 self._optimizer.state[tensor] = found
         self._rate = tensors.get(f"{GROUP}/{RATE}", self._rate)
+
+    def _placed(self, key: str, tensor: Tensor, moment: Tensor) -> Tensor:
+        """A checkpoint's tensor where and how the optimiser keeps it: the count of steps on the
+        host unless it is fused, the rest as the weights."""
+        if key == STEP:
+            return moment.to(tensor.device) if self._is_fused else moment
+        return torch.empty_like(tensor, requires_grad=False).copy_(moment)
 
 
 def scheduled_rate(config: RunConfig, iteration: int) -> float:
@@ -113,10 +124,3 @@ def scheduled_rate(config: RunConfig, iteration: int) -> float:
 
 def _gradient(tensor: Tensor) -> Tensor:
     return torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
-
-
-def _like(tensor: Tensor, moment: Tensor) -> Tensor:
-    """The moment where and how Adam keeps it: the step count as it is, the rest as the weights."""
-    if moment.dim() == 0 and tensor.dim() != 0:
-        return moment
-    return torch.empty_like(tensor, requires_grad=False).copy_(moment)

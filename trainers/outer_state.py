@@ -57,7 +57,7 @@ class OuterState:
         """The state before the first iteration."""
         self.config, self._sampler = config, sampler
         self.params, self.meta = learner.initial(config.seed)
-        self.tensors = _named(self.params, self.meta)
+        self.tensors = named(self.params, self.meta)
         self.trained = {name: t for name, t in self.tensors.items() if t.requires_grad}
         self.optimizer = OuterOptimizer(self.trained, config)
         self.position = Position()
@@ -96,9 +96,17 @@ def load_weights(
     path: Path, advice: str, config: RunConfig, learner: Learner
 ) -> tuple[Params, Params]:
     """Weights and meta-parameters of a checkpoint; raises EpisodesError as `OuterState.load`."""
-    params, meta = learner.initial(config.seed)
     tensors, _ = _load(path, advice, config)
-    _fill(_named(params, meta), tensors, path)
+    return weights_among(tensors, path, config.seed, learner)
+
+
+def weights_among(
+    tensors: dict[str, Tensor], path: Path, seed: int, learner: Learner
+) -> tuple[Params, Params]:
+    """The learner's weights and meta-parameters among the tensors of `path`; raises EpisodesError
+    where one is missing."""
+    params, meta = learner.initial(seed)
+    _fill(named(params, meta), tensors, path)
     return params, meta
 
 
@@ -122,7 +130,7 @@ def _fill(targets: dict[str, Tensor], tensors: dict[str, Tensor], path: Path) ->
             if name not in tensors or tensors[name].shape != target.shape:
                 raise EpisodesError(
                     f"{path}: no tensor {name} of shape {tuple(target.shape)}: "
-                    "resume with the version that config.toml names, or begin a new run"
+                    "use the version that it was written with, or begin a new run"
                 )
             target.copy_(tensors[name])
 
@@ -133,6 +141,7 @@ def _position(state: dict[str, Any]) -> Position:
     return position
 
 
-def _named(params: Params, meta: Params) -> dict[str, Tensor]:
-    named = {f"params/{name}": tensor for name, tensor in params.items()}
-    return named | {f"meta/{name}": tensor for name, tensor in meta.items()}
+def named(params: Params, meta: Params) -> dict[str, Tensor]:
+    """Weights and meta-parameters as a checkpoint names them."""
+    weights = {f"params/{name}": tensor for name, tensor in params.items()}
+    return weights | {f"meta/{name}": tensor for name, tensor in meta.items()}

@@ -21,11 +21,11 @@ def learning_curve(
     metric: Metric,
     iterations: Sequence[Mapping[str, Any]],
     validations: Sequence[Mapping[str, Any]],
-    test: Mapping[str, Any],
+    test: Mapping[str, Any] | None,
 ) -> bytes:
     """Loss and metric of the training episodes, smoothed, with validation and test.
 
-    Takes the records of metrics.jsonl and the test figures of results.json.
+    Takes the records of metrics.jsonl and the test figures of results.json, if there are any yet.
     """
     figure = figure_of(6.4)
     loss, measured = figure.subplots(2, 1, sharex=True)
@@ -48,16 +48,17 @@ def learning_curve(
             linewidth=1.2,
             label="validation, 95 % interval",
         )
-    mean, interval = test[metric.name], test["interval"]
-    low, high = (metric.scale * (mean + side * interval) for side in (-1, 1))
-    measured.axhspan(low, high, color=TEST, alpha=FAINT, linewidth=0)
-    measured.axhline(
-        metric.scale * mean,
-        color=TEST,
-        linestyle="--",
-        linewidth=1.2,
-        label=f"test of the best checkpoint: {metric.text(mean)}",
-    )
+    if test is not None:
+        mean, interval = test[metric.name], test["interval"]
+        low, high = (metric.scale * (mean + side * interval) for side in (-1, 1))
+        measured.axhspan(low, high, color=TEST, alpha=FAINT, linewidth=0)
+        measured.axhline(
+            metric.scale * mean,
+            color=TEST,
+            linestyle="--",
+            linewidth=1.2,
+            label=f"test of the best checkpoint: {metric.text(mean)}",
+        )
     unit = f" ({metric.unit})" if metric.unit else ""
     measured.set_ylabel(f"query {metric.name}{unit}")
     measured.set_xlabel("outer iteration")

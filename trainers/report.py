@@ -128,6 +128,9 @@ def notes(results: Figures) -> list[str]:
     if marks["training"] == marks["test"]:
         verbs = {"trained and tested": marks["test"]}
     found = [f"{verb} on a store marked {', '.join(told)}" for verb, told in verbs.items() if told]
+    checkpoint = results.get("checkpoint", {})
+    if "choice" in checkpoint:
+        found.append(f"{checkpoint['choice']} of {len(checkpoint['files'])} checkpoints")
     if overlap := results.get("overlap"):
         part = results["test"]["split"].rpartition(".")[2]
         if overlap["classes"]:

@@ -1,6 +1,6 @@
 """A run: its settings, checked against the store that they are for, and its directory."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from episodes.errors import UsageError
 from trainers import config as configuration
@@ -29,15 +29,22 @@ class Run:
     def over(cls, source: Source, config: RunConfig, group: Group | None = None) -> "Run":
         """The run of these settings, with this process's threads and device set up for it.
 
-        Several ranks of a `group` share out its tasks.
+        What `--blocks auto` and `--inner-graph auto` mean is decided here, by the compiler and the
+        free memory, and is a setting of the run from then on. Several ranks of a `group` share out
+        its tasks.
 
         Raises UsageError where the settings do not fit the source or the machine.
         """
-        machine.use(config.device, config.threads)
-        learner = learners.build(config, source)
-        memory.check(config, learner, source, machine.free_bytes(config.device))
-        streams = open_streams(source, config)
+        machine.use(config.device, config.threads, config.precision)
         group = group or Group()
+        config = replace(config, blocks=group.of_first(lambda: _blocks(config)))
+        learner = learners.build(config, source)
+        free = machine.free_bytes(config.device)
+        graph = group.of_first(lambda: memory.inner_graph(config, learner, source, free))
+        if graph != config.inner_graph:
+            config = replace(config, inner_graph=graph)
+            learner = learners.build(config, source)
+        streams = open_streams(source, config)
         group.share(config.meta_batch_size)
         if config.compile and group.world > 1:
             raise UsageError("--compile compiles the whole meta-batch: leave it out with torchrun")
@@ -59,3 +66,11 @@ class Run:
             "versions": {**provenance.versions()},
         }
         return configuration.to_toml(self.config, tables)
+
+
+def _blocks(config: RunConfig) -> str:
+    if learners.is_fused(config):
+        return "fused"
+    if config.blocks == "fused":
+        raise UsageError("--blocks fused needs a C++ compiler with OpenMP: install g++")
+    return "plain"

@@ -213,12 +213,25 @@ class NoMetrics:
         """Nothing."""
 
 
-def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The records of the iterations and those of the validations; raises EpisodesError."""
-    try:
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise EpisodesError(f"{path} is damaged ({error}): begin a new run") from None
+def read_metrics(
+    path: Path, is_growing: bool = False
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The records of the iterations and those of the validations; raises as `read_records`."""
+    records = read_records(path, is_growing)
     iterations = [record for record in records if "loss" in record]
     validations = [record for record in records if "validation_interval" in record]
     return iterations, validations
+
+
+def read_records(path: Path, is_growing: bool = False) -> list[dict[str, Any]]:
+    """All records of a metrics.jsonl; raises EpisodesError where it is damaged.
+
+    Of a log that is still growing, what is behind the last whole line is left out.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1] if is_growing else text
+        records: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
+    except (OSError, ValueError) as error:
+        raise EpisodesError(f"{path} is damaged ({error}): begin a new run") from None
+    return records

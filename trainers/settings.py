@@ -114,7 +114,7 @@ SETTINGS: dict[str, Setting] = {
     "iterations": _number("Outer iterations; 0 tests the initial weights.", 0),
     "epoch": _number("Iterations an epoch, of which the settings in epochs speak."),
     "validate_every": _number("Iterations between validations."),
-    "val_episodes": _number("Episodes a validation."),
+    "val_episodes": _number("Episodes a validation; 0: none, the last checkpoint is tested.", 0),
     "episodes": _number("Test episodes."),
     "metric": _choice(
         "What runs are judged by: r2, the squared correlation, as with drug activities.",
@@ -153,7 +153,33 @@ SETTINGS: dict[str, Setting] = {
     "task_batching": _choice(
         "Adapt a meta-batch's tasks at once, or one after the other.", "auto", "batched", "loop"
     ),
+    "blocks": _choice(
+        "Compute what follows a convolution as one compiled function, which needs a CPU and a C++ "
+        "compiler, or step by step; auto fuses where that works.",
+        "auto",
+        "fused",
+        "plain",
+    ),
+    "precision": _choice(
+        "What convolutions compute in; weights, rates, statistics and losses are float32.",
+        "fp32",
+        "tf32",
+        "bf16",
+    ),
+    "inner_graph": _choice(
+        "Keep the graph of the inner steps, or make it again step by step for the outer gradient; "
+        "auto keeps what fits into the free memory.",
+        "auto",
+        "stored",
+        "recomputed",
+    ),
     "compile": _switch("Compile the outer gradient of batched tasks.", "--no-compile"),
+    "cuda_graph": _choice(
+        "Launch the outer gradient of batched tasks at once, where the device is a GPU of NVIDIA's "
+        "and it can be recorded; its numbers are the same.",
+        "auto",
+        "off",
+    ),
     "seed": _number("The training seed: initial weights and training episodes.", 0),
     "episode_seed": _number("The seed of the fixed validation and test episodes.", 0),
     "device": _choice("Where to compute.", "cpu", "cuda", "mps"),

@@ -10,6 +10,7 @@ import numpy as np
 
 import episodes
 from episodes.errors import UsageError
+from trainers import report
 from trainers.assessment import evaluate_run
 from trainers.config import Settings
 from trainers.progress import Progress
@@ -65,7 +66,11 @@ class SourceTable:
 
 
 def measure(
-    runs: Sequence[Path], sources: Sequence[str], given: Settings, progress: Progress
+    runs: Sequence[Path],
+    sources: Sequence[str],
+    given: Settings,
+    progress: Progress,
+    allow_overlap: bool = False,
 ) -> SourceTable:
     """The best checkpoint of each run on the test classes of each source.
 
@@ -80,7 +85,13 @@ def measure(
         row = []
         for run in runs:
             progress.note(f"{run.name} on {source}")
-            _, results = evaluate_run(run, source, split_of(source), given, progress, reuse=True)
+            _, results = evaluate_run(
+                *(run, source, split_of(source), given, progress),
+                reuse=True,
+                allow_overlap=allow_overlap,
+            )
+            for note in report.notes(results):
+                progress.note(note)
             test = results["test"]
             row.append(Measured(test["accuracy"], test["interval"]))
         cells[source] = tuple(row)

@@ -17,6 +17,7 @@ from trainers.tasks import FAMILIES, RegressionBatch, TaskFile, stream
 from trainers.tasks.stream import SPLITS
 
 OFFICIAL_SCHEME = "meta-dataset"
+USUAL_RESIZE = "bilinear"
 REGRESSION_SCHEME = "tasks"
 """The split scheme of regression tasks, which have but one."""
 
@@ -40,6 +41,19 @@ class TaskStream(Protocol):
 
     def fingerprint(self, count: int) -> str:
         """The hash by which a paper can cite the first `count`."""
+
+
+class TaskShape(Protocol):
+    """What a learner must know of a source's tasks."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def is_regression(self) -> bool: ...
+
+    def outputs(self, way: int | None) -> int:
+        """The outputs of a network for tasks of so many classes; None: of any number."""
 
 
 class Source(ABC):
@@ -107,9 +121,11 @@ class ImageSource(Source):
         return any(len(store.split_classes(split)) for store in self.stores)
 
     def recorded(self) -> Settings:
-        """Name, digest, image shape, and what `trainers.marks` needs later."""
+        """Name, digest, how images were made what they are, and what `trainers.marks` needs."""
         channels, size, _ = self.input_shape
         shape: Settings = {"image_size": size, "channels": channels}
+        shape["resize"] = str(self.stores[0].info.preprocessing.get("resize", USUAL_RESIZE))
+        shape["licence"] = "; ".join(dict.fromkeys(store.info.licence for store in self.stores))
         return super().recorded() | shape | marks.recorded_facts(*self.stores)
 
 

@@ -5,17 +5,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from episodes import EpisodeBatch
+from episodes import EpisodeBatch, Stream
+from episodes.adapters.torch import DeviceStream, on_device
+from episodes.errors import UsageError
+from trainers import machine
 from trainers.config import RunConfig, Shape
 from trainers.sources import Source, TaskStream
 from trainers.tasks import RegressionBatch
+
+PART_OF_FREE_MEMORY = 4
+"""One of so many parts of a device's free memory may hold images: training needs the others."""
 
 
 @dataclass(frozen=True)
 class Streams:
     """Training tasks by the training seed; fixed validation and test tasks by the episode seed.
 
-    `validation` is None where the split scheme has no validation tasks.
+    `validation` is None where the split scheme has no validation tasks, or the run wants none.
     """
 
     training: TaskStream
@@ -56,6 +62,18 @@ class RandomShots:
         return hashlib.sha256(told.encode()).hexdigest()
 
 
+def with_images_on(device: str, stream: TaskStream) -> TaskStream | DeviceStream:
+    """The stream, its images on a GPU of NVIDIA's where they have room, so that only row numbers
+    cross; else, and of tasks that are not episodes of one shape, as it is."""
+    free = machine.free_bytes(device) if device == "cuda" else None
+    if free is None or not isinstance(stream, Stream):
+        return stream
+    try:
+        return on_device(stream, device, limit=free // PART_OF_FREE_MEMORY)
+    except UsageError:
+        return stream
+
+
 def open_streams(source: Source, config: RunConfig) -> Streams:
     """The streams of a run; raises UsageError where a split cannot give such tasks."""
 
@@ -71,5 +89,5 @@ def open_streams(source: Source, config: RunConfig) -> Streams:
     if config.random_shots and shape.shot is not None:
         shots = range(1, shape.shot + 1)
         trained = RandomShots([training(shape._replace(shot=shot)) for shot in shots])
-    validates = source.has(f"{config.split}.val")
+    validates = config.val_episodes > 0 and source.has(f"{config.split}.val")
     return Streams(trained, fixed("val") if validates else None, fixed("test"))

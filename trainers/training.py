@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from episodes import EpisodeBatch
 from episodes.errors import EpisodesError
 from episodes.sampling.adaptive import Adaptive
 from trainers.algorithms import Adaptation
@@ -23,9 +22,10 @@ from trainers.outer_gradient import OuterStep, outer_gradient
 from trainers.outer_state import OuterState
 from trainers.progress import Progress
 from trainers.run_directory import MetricsLog, NoMetrics, RunDirectory
-from trainers.streams import Streams
+from trainers.streams import Streams, with_images_on
 from trainers.task_sampling import TaskSampling
-from trainers.tasks import RegressionBatch
+from trainers.tracking.tracker import TrackedLog, Tracker
+from trainers.types import Batch
 
 SECONDS_BETWEEN_CHECKPOINTS = 15.0
 
@@ -93,11 +93,16 @@ class Training:
         progress: Progress,
         sampling: TaskSampling | None = None,
         group: Group | None = None,
+        tracker: Tracker | None = None,
     ) -> None:
+        self.tracker = tracker
         self.run, self.state, self.learner = run, state, learner
         self.group = group or Group()
         self.streams, self.progress, self.sampling = streams, progress, sampling
         self.config, self.position = state.config, state.position
+        self._log: MetricsLog | NoMetrics = NoMetrics()
+        if learner.captured is not None:
+            learner.captured.note = progress.note
 
     def train(self) -> None:
         """Do the iterations and validations that are left, and keep the checkpoints.
@@ -110,7 +115,7 @@ class Training:
         if self.group.is_first:
             with writing(self.run.checkpoints):
                 self.run.checkpoints.mkdir(exist_ok=True)
-            log = MetricsLog(self.run.metrics, self.position.metrics_bytes)
+            log = self._open_log()
         self._log = log
         with closing(log):
             self._save()
@@ -120,6 +125,14 @@ class Training:
             except Interrupted:
                 self._save()
                 raise
+            if self.streams.validation is None:  # Else the last validation has saved it.
+                self._save()
+
+    def _open_log(self) -> MetricsLog:
+        size = self.position.metrics_bytes
+        if self.tracker is None:
+            return MetricsLog(self.run.metrics, size)
+        return TrackedLog(self.run.metrics, size, self.tracker)
 
     def _iterate(self) -> None:
         size, done, total = (
@@ -129,20 +142,21 @@ class Training:
         )
         batches: Iterable[Any] = range(done, total)
         if self.sampling is None:
-            batches = self.streams.training.batches(size, done * size, total * size)
+            stream = with_images_on(self.learner.device, self.streams.training)
+            batches = stream.batches(size, done * size, total * size)
         with self.progress.phase(
             "training", "iteration", total, done, size, self.learner.metric
         ) as phase:
             self._validate_if_due()
             for batch in batches:
-                step = self._outer_step(batch)
+                step = self.outer_step(batch)
                 finite = (step.loss, step.figure) if math.isfinite(step.loss) else (None, None)
                 phase.update(self.position.iteration, *finite)
                 self._validate_if_due()
                 if time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
                     self._save()
 
-    def _outer_gradient(self, batch: EpisodeBatch | RegressionBatch) -> OuterStep:
+    def _outer_gradient(self, batch: Batch) -> OuterStep:
         """Sets the gradients of the next iteration, on a batch of the stream, or a sampler's."""
         state, iteration, learner = self.state, self.position.iteration, self.learner
         how = adaptation_at(self.config, learner.training, iteration)
@@ -157,7 +171,11 @@ class Training:
         tasks = learner.tasks(batch, self.config.seed)
         return outer_gradient(learner, how, state.params, state.meta, tasks, order, self.group)
 
-    def _outer_step(self, batch: EpisodeBatch | RegressionBatch) -> OuterStep:
+    def outer_step(self, batch: Batch) -> OuterStep:
+        """The next iteration, on a batch of the training stream; raises EpisodesError as `train`.
+
+        Under a sampler its own batch stands in the place of `batch`.
+        """
         state, iteration = self.state, self.position.iteration
         step = self._outer_gradient(batch)
         if (why := self._not_finite(step)) is not None:
@@ -182,8 +200,7 @@ class Training:
     def _not_finite(self, step: OuterStep) -> str | None:
         if not math.isfinite(step.loss):
             return f"the loss is {step.loss}"
-        gradients = [t.grad for t in self.state.trained.values() if t.grad is not None]
-        if not all(bool(gradient.isfinite().all()) for gradient in gradients):
+        if not step.is_finite:
             return f"the loss is {step.loss:.6g}, its gradient not finite"
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from trainers.tasks import RegressionBatch
 
 Params = dict[str, Tensor]
+Batch: TypeAlias = "EpisodeBatch | RegressionBatch | Params"
+"""Tasks as a stream gives them: arrays, or what `episodes.adapters.torch` makes of episodes."""
 Moments = list[tuple[Tensor, Tensor]]
 """Mean and biased variance per channel, one pair a normalisation layer."""
 
@@ -93,28 +95,34 @@ class Backbone(Protocol):
 
 
 def tasks_from_batch(
-    batch: EpisodeBatch | RegressionBatch,
-    device: torch.device | str,
-    dtype: torch.dtype = torch.float32,
+    batch: Batch, device: torch.device | str, dtype: torch.dtype = torch.float32
 ) -> Task:
     """A batch of episodes, or of regression tasks, as tasks with a leading axis on `device`.
 
-    Pixels, uint8 `[B, n, H, W, C]`, become channels first and 0..1. What only fills a batch up is
-    labelled `PADDING`.
+    Pixels, uint8 `[B, n, H, W, C]`, or `[B, n, C, H, W]` as tensors, become channels first and
+    0..1. What only fills a batch up is labelled `PADDING`.
     """
+
+    def pixels(channels_first: Tensor) -> Tensor:
+        return channels_first.to(dtype, memory_format=torch.contiguous_format).div_(255)
 
     def values(array: np.ndarray) -> Tensor:
         tensor = torch.as_tensor(array).to(device)
-        if tensor.dtype != torch.uint8:
-            return tensor.to(dtype)
-        channels_first = tensor.movedim(-1, -3)
-        return channels_first.to(dtype, memory_format=torch.contiguous_format).div_(255)
+        return pixels(tensor.movedim(-1, -3)) if tensor.dtype == torch.uint8 else tensor.to(dtype)
 
     def labels(array: np.ndarray) -> Tensor:
         if isinstance(batch, PaddedBatch):
             array = np.where(array < 0, PADDING, array)
         return torch.as_tensor(array).to(device)
 
+    if isinstance(batch, dict):
+        on_device = {name: tensor.to(device) for name, tensor in batch.items()}
+        return Task(
+            pixels(on_device["support_images"]),
+            on_device["support_labels"],
+            pixels(on_device["query_images"]),
+            on_device["query_labels"],
+        )
     if isinstance(batch, EpisodeBatch):
         return Task(
             values(batch.support_images),

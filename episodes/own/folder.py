@@ -73,6 +73,23 @@ def images_in_folder(path: Path) -> Collection:
     )
 
 
+def loose_images(path: Path) -> tuple[list[Path], list[str]] | None:
+    """The images of a folder without class folders, in natural order, and notes as a collection's;
+    None where it holds folders.
+
+    Raises UsageError for what is no folder, EpisodesError for one that holds no images.
+    """
+    if not path.is_dir():
+        raise UsageError(f"{path} is not a folder; expected one that holds images")
+    ignored: list[str] = []
+    folders, images = _listing(path, ignored)
+    if folders:
+        return None
+    if not images:
+        raise EpisodesError(f"{path} holds no images: expected {path}/*.jpg or the like")
+    return images, list(_notes(ignored, []))
+
+
 def _is_divided(path: Path, folders: list[Path]) -> bool:
     """Whether the folders are splits that hold the classes; raises UsageError where some are."""
     parts = [folder for folder in folders if folder.name.lower() in PART_FOLDERS]

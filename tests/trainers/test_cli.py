@@ -138,6 +138,7 @@ def test_a_scheme_without_validation_tests_the_last_checkpoint(
     results = results_of("run")
     assert results["validation"] is None and results["splits"]["val"] is None
     assert results["checkpoint"] == {"iteration": 4, "file": "checkpoints/last.safetensors"}
+    assert load("run/checkpoints/last.safetensors", "")[1]["position"]["iteration"] == 4
 
 
 def test_the_dataset_sets_the_defaults_that_it_has(train: Callable[..., Result]) -> None:
@@ -155,7 +156,8 @@ def test_an_evaluation_repeats_the_test_or_changes_it(
     assert same.exit_code == 0, same.output
     assert json.loads(same.stdout)["test"] == results_of("run")["test"]
 
-    other = command("eval", "run", "--split", "halves.train", "--shot", 2, "--eval-steps", 3)
+    trained_on = ("--split", "halves.train", "--allow-overlap")
+    other = command("eval", "run", *trained_on, "--shot", 2, "--eval-steps", 3)
     told = "(5-way 2-shot, bn batch; trained on 12 of the 12 train classes) -> run/eval-grey"
     assert f"of grey halves.train {told}" in other.stdout
     [path] = Path("run").glob("eval-grey-*-halves.train-5w2s2q-3steps-5episodes-seed0.json")

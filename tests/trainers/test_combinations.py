@@ -101,6 +101,22 @@ def test_outer_loss(settings: Settings, message: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"algo": "protonet"}, "no use here: protonet has no inner loop: use stored"),
+        ({"algo": "reptile"}, "no outer gradient runs through the inner steps of reptile"),
+        ({"algo": "imaml"}, "no outer gradient runs through the inner steps of imaml"),
+        ({"algo": "anil"}, "anil computes features once, and the graph of its head is small"),
+        ({"algo": "fomaml"}, "in first order the graph of a pass ends with its step"),
+        ({"algo": "boil", "first_order": True}, "in first order"),
+        ({"algo": "maml", "task_batching": "batched"}, "--task-batching batched keeps the graph"),
+    ],
+)
+def test_recomputed_graphs(settings: Settings, message: str) -> None:
+    refused({**settings, "inner_graph": "recomputed"}, message)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
         ({"algo": "maml", "bn": "per-step"}, "--bn per-step: .* do not adapt; add --no-adapt-bn"),
         ({"algo": "anil", "bn": "per-step"}, "--bn per-step has no use in anil"),
         ({"algo": "imaml", "bn": "per-step"}, "--bn per-step has no use in imaml"),
@@ -150,6 +166,7 @@ def test_heads(settings: Settings, message: str) -> None:
         {"algo": "maml", "lr": "meta-sgd", "head_init": "zero", "train_way": 10}
         | {"head_rates": "shared"},
         {"algo": "fomaml", "multi_step_epochs": 2, "l2f": True},
+        {"algo": "maml", "inner_graph": "recomputed", "first_order_epochs": 2},
         {"dataset": "sinusoid", "algo": "r2d2"},
         {"dataset": "sinusoid", "algo": "reptile"},
     ],

@@ -41,6 +41,7 @@ shared_settings = st.fixed_dictionaries(
         "outer": st.sampled_from(["adam", "sgd"]),
         "outer_schedule": st.sampled_from(["constant", "cosine", "linear"]),
         "task_batching": st.sampled_from(["auto", "batched", "loop"]),
+        "inner_graph": st.sampled_from(["auto", "stored"]),
         "downsample": st.sampled_from(["pool", "stride"]),
     },
 )

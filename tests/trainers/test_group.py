@@ -1,4 +1,4 @@
-"""Two processes that share out the tasks reach the same weights as one."""
+"""Several processes that share out the tasks reach the same weights as one."""
 
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from trainers.task_sampling import TaskSampling
 from trainers.training import shuffled
 from trainers.types import Params, Task
 
-ITERATIONS, TASKS = 4, 4
+ITERATIONS, TASKS = 3, 6
 
 CASES: list[Settings] = [
+    {"algo": "maml"},
+    {"algo": "maml", "inner_graph": "recomputed", "blocks": "plain"},
     {"regularizer": "trlearner", "algo": "maml"},
     {"regularizer": "trlearner", "algo": "anil", "trlearner_relation": "shuffled"},
     {"regularizer": "trlearner", "algo": "maml", "task_batching": "batched"},
@@ -79,11 +81,12 @@ def work(rank: int, world: int, meeting: str, grey: str, cases: list[Settings], 
     dist.destroy_process_group()
 
 
-def test_two_ranks_train_as_one(grey: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_ranks_train_as_one(world: int, grey: Path, tmp_path: Path) -> None:
     expected = [trained(str(grey), given, Group()) for given in CASES]
-    arguments = (2, str(tmp_path / "meeting"), str(grey), CASES, str(tmp_path / "found"))
-    processes.spawn(work, arguments, nprocs=2)
-    for rank in range(2):
+    arguments = (world, str(tmp_path / "meeting"), str(grey), CASES, str(tmp_path / "found"))
+    processes.spawn(work, arguments, nprocs=world)
+    for rank in range(world):
         found = torch.load(tmp_path / f"found-{rank}")
         for given, alone, shared in zip(CASES, expected, found, strict=True):
             assert alone.keys() == shared.keys()

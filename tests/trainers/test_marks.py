@@ -112,11 +112,15 @@ def test_classes_that_were_trained_on_under_another_scheme_are_counted(
     train_on: Callable[..., Result], command: Callable[..., Result], whole: Path
 ) -> None:
     train_on(whole, "--split", "two")
-    result = command("eval", "run", "--split", "one.test")
+    refused = command("eval", "run", "--split", "one.test")
+    assert refused.exit_code == 2
+    result = command("eval", "run", "--split", "one.test", "--allow-overlap")
     warning = (
         "the run was trained, on birds two.train, on 5 of the 5 classes of birds one.test: "
         "this is no accuracy on new classes"
     )
+    told = f"error: {warning}; choose another --dataset or --split, or add --allow-overlap"
+    assert refused.stderr.splitlines()[-1] == told
     assert f"warning: {warning}" in result.stderr.splitlines()
     [written] = Path("run").glob("eval-*.json")
     results = json.loads(written.read_text())
@@ -131,15 +135,11 @@ def test_classes_of_another_dataset_are_known_by_their_identity(
     trained = birds(tmp_path / "ours", identity=wordnet)
     train_on(trained)
     theirs = birds(tmp_path / "theirs", "also-n", identity=wordnet)
-    results = evaluated(
-        command("eval", "run", "--dataset", theirs, "--split", "two.test", "--json")
-    )
-    assert results["overlap"]["classes"] == 5
     others = birds(tmp_path / "others", "also-n")
-    results = evaluated(
-        command("eval", "run", "--dataset", others, "--split", "two.test", "--json")
-    )
-    assert results["overlap"]["classes"] == 0
+    both = ("--dataset", theirs, "--dataset", others, "--split", "two.test")
+    assert command("eval", "run", *both).exit_code == 2
+    results = evaluated(command("eval", "run", *both, "--allow-overlap", "--json"))
+    assert [each["overlap"]["classes"] for each in results] == [5, 0]
 
 
 def test_what_is_not_known_is_said(

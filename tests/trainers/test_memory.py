@@ -14,6 +14,7 @@ from trainers.backbones import Conv4
 from trainers.memory import Size, task_bytes
 from trainers.rates import Fixed
 from trainers.rates.alfa import Alfa
+from trainers.rates.lstm import MetaLSTM
 
 INPUTS = (1, 16, 16)
 
@@ -55,6 +56,23 @@ def test_the_estimate_is_what_is_saved(algorithm, scheme, steps: int) -> None:
         first_order = replace(how, second_order=False)
         less = task_bytes(algorithm, first_order, params, meta, INPUTS, Size(steps, 30, 14))
         assert less < 0.6 * estimate
+
+
+@pytest.mark.parametrize(
+    ("scheme", "numbers"),
+    [(Fixed(0.1), 1), (MetaLSTM(hidden=3), 1 + 2 * 3 + 2)],
+    ids=["fixed", "lstm"],
+)
+def test_a_recomputed_step_keeps_weights_and_state_alone(scheme, numbers: int) -> None:
+    """The cell, and h and c of 3 units, f and i of each weight."""
+    how = Adaptation(Conv4(2, *INPUTS[:2], filters=4), scheme, F.cross_entropy, 2, 4, training=True)
+    params, meta = initial(MAML(), how, torch.Generator().manual_seed(0), "cpu")
+    how = replace(how, recomputed=True)
+    one, four = (
+        task_bytes(MAML(), how, params, meta, INPUTS, Size(steps, 30, 14)) for steps in (1, 4)
+    )
+    weights = sum(tensor.nbytes for tensor in params.values())
+    assert (four - one) / 3 == numbers * weights
 
 
 def test_what_cannot_fit_is_refused(train: Callable[..., Result]) -> None:

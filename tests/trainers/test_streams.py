@@ -4,10 +4,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from episodes.adapters.torch import on_device
+from trainers import learner
 from trainers.config import complete
 from trainers.sources import open_source
-from trainers.streams import RandomShots, Streams, open_streams
+from trainers.streams import RandomShots, Streams, open_streams, with_images_on
 
 
 def streams_of(dataset: Path, **given: object) -> Streams:
@@ -43,3 +46,22 @@ def test_the_tests_keep_their_shot(grey: Path) -> None:
     fixed, drawn = streams_of(grey), streams_of(grey, train_shot=3, random_shots=True)
     assert fixed.test.fingerprint(5) == drawn.test.fingerprint(5)
     assert fixed.training.fingerprint(5) != drawn.training.fingerprint(5)
+
+
+def test_tasks_are_the_same_where_the_images_lie_on_the_device(colour: Path) -> None:
+    stream, source = streams_of(colour).training, open_source(str(colour))
+    given = {"dataset": str(colour), "algo": "mt-net", "lr": "fixed", "query": 2}
+    built = learner.build(complete(given, {"split": "quarters", "threads": 1}), source)
+    on_host, resident = (
+        [built.tasks(batch, seed=3) for batch in each.batches(4, 8, 18)]
+        for each in (stream, on_device(stream, "cpu"))
+    )
+    assert [len(tasks.query_targets) for tasks in on_host] == [4, 4, 2]
+    for one, other in zip(on_host, resident, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+        assert other.support_inputs.is_contiguous() and one.noise.keys() == other.noise.keys()
+
+
+def test_elsewhere_than_on_cuda_a_stream_is_fed_as_it_is(grey: Path) -> None:
+    stream = streams_of(grey).training
+    assert with_images_on("cpu", stream) is stream

@@ -198,6 +198,27 @@ def test_weight_gradients_equal_finite_differences(task_batching: str, source: S
     assert found.tolist() == pytest.approx(expected, rel=1e-5, abs=1e-9)
 
 
+@pytest.mark.parametrize("regularizer", ["none", "trlearner"])
+def test_recomputed_graphs_give_the_sampler_the_same(regularizer: str, source: Source) -> None:
+    """Each task's gradient, and the weighted one of a meta-batch whose graphs are all held."""
+    probabilities = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    found = []
+    for graph in ("stored", "recomputed"):
+        chosen = {"algo": "maml", "lr": "lslr", "bn": "support", "regularizer": regularizer}
+        run, params, meta, tasks, fresh = problem(source, **chosen, inner_graph=graph)
+        learner = run.learner
+        assert learner.training.recomputed is (graph == "recomputed")
+        batch = MetaBatch(learner, learner.training, params, meta, tasks)
+        batch.adapt()
+        ahead = LookAhead(learner, learner.training, params, meta, fresh, 0.05, Group())
+        slopes = ahead.weight_gradients(batch.task_gradients(), probabilities)
+        batch.gradient(4 * probabilities)
+        tensors = [t.grad for t in (*params.values(), *meta.values()) if t.grad is not None]
+        found.append([slopes, *tensors])
+    for stored, recomputed in zip(*found, strict=True):
+        torch.testing.assert_close(recomputed, stored, rtol=0, atol=1e-12)
+
+
 class Recorder(Sampler):
     """Chooses the second and the first of three tasks, and keeps what it is told."""
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,43 @@ def test_two_ranks_are_one_run_and_resume(grey: Path, tmp_path: Path) -> None:
     assert resumed.returncode == 0, resumed.stderr
     again = json.loads((tmp_path / "shared" / "test_figures.json").read_text())
     assert again == expected
+
+
+def children(parent: int) -> list[int]:
+    """The processes that a process started, those of Linux."""
+    stats = [path.read_text().rsplit(")", 1) for path in Path("/proc").glob("[0-9]*/stat")]
+    return [int(name.split(" ", 1)[0]) for name, rest in stats if int(rest.split()[1]) == parent]
+
+
+@pytest.mark.slow
+def test_a_run_whose_rank_is_killed_is_restarted_to_the_same_numbers(
+    grey: Path, tmp_path: Path
+) -> None:
+    flags = ("--dataset", str(grey), *TINY, "--algo", "maml", "--iterations", "60")
+    whole = run(tmp_path, 2, *flags, "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    launcher = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", "--max-restarts", "2", "-m", "trainers", "run"),
+            *(*flags, "--out", "killed"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (metrics.exists() and metrics.read_bytes().count(b"\n") > 9):
+        assert launcher.poll() is None, launcher.communicate()
+        time.sleep(0.01)
+    os.kill(children(launcher.pid)[-1], signal.SIGKILL)
+    _, told = launcher.communicate(timeout=300)
+
+    assert launcher.returncode == 0, told
+    assert "continues after iteration" in told
+    for name in ("metrics.jsonl", "test_figures.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 @pytest.mark.slow

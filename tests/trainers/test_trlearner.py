@@ -167,6 +167,19 @@ def test_tasks_at_once_and_one_by_one_give_the_same_gradient(host: str, relation
         assert HEADS not in looped
 
 
+@pytest.mark.parametrize("bn", ["batch", "support"])
+@pytest.mark.parametrize("host", ["maml", "boil", "meta-sgd", "t-net", "proto-maml"])
+def test_recomputed_graphs_give_the_same_gradient(host: str, bn: str) -> None:
+    tasks = draw_tasks(3)
+    learner, params, meta = build(host, TRLearner(strength=0.7), bn=bn)
+    expected, _ = gradients(learner, params, meta, tasks)
+    how = replace(learner.training, recomputed=True)
+    found, _ = gradients(replace(learner, training=how), params, meta, tasks)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-12, msg=name)
+
+
 @pytest.mark.parametrize("batched", [False, True], ids=["loop", "batched"])
 @pytest.mark.parametrize("host", ["maml", "fomaml", "anil", "meta-sgd", "t-net", "protonet"])
 def test_without_strength_the_gradient_is_the_base_learner_s_bit_for_bit(

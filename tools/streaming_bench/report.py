@@ -1,14 +1,12 @@
 """The run as JSON, the JSON as a table and as a picture."""
 
-import os
-import platform
-import re
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import this_machine
 
 import episodes
 from streaming_bench.rows import LIBRARY, LIMIT, PEER
@@ -33,7 +31,7 @@ def as_json(results: Results, settings: Settings) -> dict[str, Any]:
     """
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": _machine(),
+        "machine": this_machine.described(PACKAGES),
         "rounds": settings.rounds,
         "seconds": settings.seconds,
         "tasks": [_task(task, measured, skipped) for task, measured, skipped in results],
@@ -94,39 +92,10 @@ def _row(task: Task, found: Measured) -> dict[str, Any]:
     }
 
 
-def _machine() -> dict[str, Any]:
-    return {
-        "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load_average": round(os.getloadavg()[0], 2),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-    }
-
-
-def _cpu() -> str:
-    try:
-        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def table(run: dict[str, Any]) -> str:
     """The tables of all tasks, and what they were measured on, in Markdown."""
-    machine = run["machine"]
-    packages = ", ".join(f"{name} {is_}" for name, is_ in machine["packages"].items() if is_)
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores, load average {machine['load_average']} at "
-        f"the end; Python {machine['python']}, {packages}. {run['rounds']} rounds of "
+        f"{this_machine.in_words(run['machine'])} {run['rounds']} rounds of "
         f"{run['seconds']} s in shuffled order, each row in a process of its own, warm page cache."
     ]
     for task in run["tasks"]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainers.algorithms.heads import initial_head
 from trainers.algorithms.passes import Adaptation, Passes
-from trainers.inner_loop import SupportPass, Trace, adapt, masked
+from trainers.inner_loop import SupportPass, Trace, adapt
 from trainers.types import Moments, ParamInfo, Params, Role, Task
 
 
@@ -142,9 +142,7 @@ class Algorithm(ABC):
         """`run`, and the task's model: what `predict` takes besides the `params` of all tasks."""
         passes = self.passes(how, params, task)
         fast, result = self.adapt_and_pass(how, passes, meta, task)
-        if how.bn == "support":
-            fast = fast | named_moments(passes.final_moments(fast))
-        return fast, result
+        return fast | named_moments(passes.final_query_moments(fast)), result
 
     def losses_before(
         self, how: Adaptation, params: Params, meta: Params, task: Task, with_query: bool
@@ -155,11 +153,7 @@ class Algorithm(ABC):
         return passes.support(passes.initial, 0).loss, query
 
     def predict(self, how: Adaptation, params: Params, model: Params, inputs: Tensor) -> Tensor:
-        """Outputs `[n, o]` of inputs by a task's model, in training.
-
-        They are normalised as a query set, `run`; by the moments of the model's own support set
-        where `how.bn` is `support`.
-        """
+        """Outputs `[n, o]` of inputs by a task's model, normalised as a query set, `run`."""
         weights = self.weights_at(how, params | model, how.steps - 1)
         return how.backbone.logits(weights, self.model_features(how, weights, model, inputs))
 
@@ -193,15 +187,18 @@ class Algorithm(ABC):
             passes.adapting,
             passes.initial,
             how.steps,
-            differentiate=masked(how.differentiate(), passes.masks),
+            differentiate=how.differentiate(),
+            graph=passes.graph,
+            fixed=passes.fixed,
+            masks=passes.masks,
             after_step=after_step,
             ways=passes.ways,
         )
         query_loss, outputs = passes.query(fast, how.steps - 1)
         outer_loss = query_loss
         if how.query_weights is not None:
-            each = torch.stack([*losses, query_loss])
-            outer_loss = (each * each.new_tensor(how.query_weights)).sum()
+            each = zip(how.query_weights, [*losses, query_loss], strict=True)
+            outer_loss = torch.stack([weight * loss for weight, loss in each]).sum()
         return fast, TaskResult(outer_loss, query_loss, outputs, trace)
 
     def run_batch(self, how: Adaptation, params: Params, meta: Params, tasks: Task) -> TaskResult:

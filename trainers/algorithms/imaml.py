@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from episodes.errors import UsageError
-from trainers.algorithms.base import Algorithm, TaskResult
+from trainers.algorithms.base import Algorithm, TaskResult, named_moments
 from trainers.algorithms.passes import Adaptation
 from trainers.types import Params, Role, Task
 
@@ -47,8 +47,9 @@ class IMAML(Algorithm):
         with torch.no_grad():
             passes = self.passes(constant, params, task)
             fast, result = self.adapt_and_pass(constant, passes, meta, task)
+            model = fast | named_moments(passes.final_query_moments(fast))
             if not how.training:
-                return fast, result
+                return model, result
             last = how.steps - 1
             query_grads = torch.func.grad(lambda weights: passes.query(weights, last)[0])(fast)
             support_gradient = torch.func.grad(lambda weights: passes.support(weights, last).loss)
@@ -62,7 +63,7 @@ class IMAML(Algorithm):
 
             solution = conjugate_gradients(matrix, query_grads, self.cg_steps)
         terms = [(params[name] * direction).sum() for name, direction in solution.items()]
-        return fast, result._replace(outer_loss=torch.stack(terms).sum())
+        return model, result._replace(outer_loss=torch.stack(terms).sum())
 
 
 def conjugate_gradients(matrix: Callable[[Params], Params], target: Params, steps: int) -> Params:

@@ -40,8 +40,7 @@ class NoInnerLoop(Algorithm):
         model = self.fit_head(how, params, passes, task, support)
         outputs = passes.without_absent(self.outputs(params, model, query))
         loss = how.loss(outputs, task.query_targets)
-        if how.bn == "support":
-            model |= named_moments(passes.final_moments({}))
+        model |= named_moments(passes.final_query_moments({}))
         return model, TaskResult(loss, loss, outputs, no_steps())
 
     def losses_before(

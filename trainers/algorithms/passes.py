@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trainers.inner_loop import Differentiate, SupportPass, by_autograd, by_function_transform
 from trainers.rates.base import RateScheme
+from trainers.recomputed import Graph, recomputed, stored
 from trainers.types import (
     ABSENT,
     PADDING,
@@ -38,7 +39,8 @@ class Adaptation:
     carry the graph to the initial weights and the meta-parameters, which must require gradients:
     through the inner gradients in `second_order`, past them otherwise. `query_weights`, one a step,
     make the outer loss a weighted sum of the query losses after each step (MAML++'s multi-step
-    loss); without them it is that after the last. `batched` tasks are adapted at once.
+    loss); without them it is that after the last. `batched` tasks are adapted at once; of others
+    the graph is made again for the outer gradient where it is to be `recomputed`, in second order.
     """
 
     backbone: Backbone
@@ -52,6 +54,7 @@ class Adaptation:
     second_order: bool = True
     query_weights: tuple[float, ...] | None = None
     batched: bool = False
+    recomputed: bool = False
     padded: bool = False
     shared_head_rates: bool = False
 
@@ -71,6 +74,11 @@ class Adaptation:
             return by_function_transform(self.training and self.second_order)
         return by_autograd(self.second_order, self.training)
 
+    def graph(self) -> Graph:
+        """How the graph of an inner step, and of a pass, is kept."""
+        recomputes = self.recomputed and self.training and self.second_order and not self.batched
+        return recomputed if recomputes else stored
+
     def at_step(self, weights: Params, infos: Sequence[ParamInfo], j: int) -> Params:
         """The weights of step `j`: normalisation's own scale and offset where `bn` is per-step.
 
@@ -86,10 +94,11 @@ class Adaptation:
 class Passes:
     """The passes of one task: `params` are the weights that it starts from.
 
-    `adapting` describes those of them that adapt, `initial` holds these before the first step.
-    `effective` turns all weights into those that the network is passed with. Where no weight of the
-    body adapts (`is_body_fixed`), features are computed once. `proximity` / 2 times the squared
-    distance from the start is part of the support loss; `masks` multiply gradients.
+    `adapting` describes those of them that adapt, `initial` holds these before the first step and
+    `fixed` the others. `effective` turns all weights into those that the network is passed with.
+    Where no weight of the body adapts (`is_body_fixed`), features are computed once. `proximity` /
+    2 times the squared distance from the start is part of the support loss; `masks` multiply
+    gradients. `graph` keeps the graph of steps and passes.
     """
 
     def __init__(
@@ -105,6 +114,8 @@ class Passes:
     ) -> None:
         self.adapting = [info for info in infos if info.adapted]
         self.initial = {info.name: params[info.name] for info in self.adapting}
+        self.fixed = {name: t for name, t in params.items() if name not in self.initial}
+        self.graph = stored if is_body_fixed else how.graph()
         self.masks, self._proximity = masks, proximity
         self._how, self._infos, self._params, self._task = how, infos, params, task
         self._effective, self._is_body_fixed = effective, is_body_fixed
@@ -125,9 +136,13 @@ class Passes:
 
     def query(self, fast: Params, j: int) -> tuple[Tensor, Tensor]:
         """The query set's loss, 0-d, and outputs `[Q, o]` with the weights after step `j`."""
-        weights = self._weights(fast, j)
-        outputs = self._logits(weights, self._query_features(weights))
-        return self._how.loss(outputs, self._task.query_targets), outputs
+
+        def loss_and_outputs(params: Params) -> tuple[tuple[Tensor, Tensor], None]:
+            weights = self._weights(params, j)
+            outputs = self._logits(weights, self._query_features(weights))
+            return (self._how.loss(outputs, self._task.query_targets), outputs), None
+
+        return self.graph(loss_and_outputs, self._params | fast)[0]
 
     def features(self) -> tuple[Tensor, Tensor]:
         """Features of the support set and of the query set at the start."""
@@ -138,9 +153,14 @@ class Passes:
         """The moments of the support set under these weights."""
         return self._own_features("support", weights, True)[1]
 
-    def final_moments(self, fast: Params) -> Moments:
-        """The moments of the support set under the weights after the last step."""
-        return self.support_moments(self._weights(fast, self._how.steps - 1))
+    def final_query_moments(self, fast: Params) -> Moments:
+        """What normalises query inputs after the last step; empty: their own moments."""
+        last = self._how.steps - 1
+        found, _ = self.graph(
+            lambda params: (self._query_moments(self._weights(params, last)), None),
+            self._params | fast,
+        )
+        return found
 
     def note(self, moments: Moments) -> None:
         """Take a step's support moments into the running ones, which begin with the first."""
@@ -180,14 +200,19 @@ class Passes:
     def _weights(self, fast: Params, j: int) -> Params:
         return self._how.at_step(self._effective(self._params | fast), self._infos, j)
 
-    def _query_features(self, weights: Params) -> Tensor:
+    def _query_moments(self, weights: Params) -> Moments:
         match self._how.bn:
             case "support":
-                return self._given("query", weights, self.support_moments(weights))
+                return self.support_moments(weights)
             case "running" if not self._how.training:
-                return self._given("query", weights, self._running or self.support_moments(weights))
+                return self._running or self.support_moments(weights)
             case _:
-                return self._own_features("query", weights, False)[0]
+                return []
+
+    def _query_features(self, weights: Params) -> Tensor:
+        if moments := self._query_moments(weights):
+            return self._given("query", weights, moments)
+        return self._own_features("query", weights, False)[0]
 
     def _own_features(
         self, which: Literal["support", "query"], weights: Params, collects: bool

@@ -76,5 +76,10 @@ def ridge_regression(
     x, y = features / root, targets / root
     eye = torch.eye(min(number, dimension), dtype=x.dtype, device=x.device)
     if number <= dimension:
-        return x.T @ torch.linalg.solve(x @ x.T + ridge * eye, y)
-    return torch.linalg.solve(x.T @ x + ridge * eye, x.T @ y)
+        return x.T @ _solved(x @ x.T + ridge * eye, y)
+    return _solved(x.T @ x + ridge * eye, x.T @ y)
+
+
+def _solved(matrix: Tensor, targets: Tensor) -> Tensor:
+    # Unlike `solve` it does not wait for the device to look for errors: a ridge leaves none.
+    return torch.linalg.solve_ex(matrix, targets).result

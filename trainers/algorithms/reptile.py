@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from trainers.algorithms.base import TaskResult
+from trainers.algorithms.base import TaskResult, named_moments
 from trainers.algorithms.maml import MAML
 from trainers.algorithms.passes import Adaptation, squared_distance
 from trainers.types import Params, Task
@@ -28,4 +28,5 @@ class Reptile(MAML):
         with torch.no_grad():
             passes = self.passes(constant, params, task)
             fast, result = self.adapt_and_pass(constant, passes, meta, task)
-        return fast, result._replace(outer_loss=squared_distance(params, fast) / 2)
+            model = fast | named_moments(passes.final_query_moments(fast))
+        return model, result._replace(outer_loss=squared_distance(params, fast) / 2)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from episodes.errors import UsageError, unknown_name
 from trainers.backbones import layers
-from trainers.backbones.layers import BatchNorms, Layer, Layered, WeightInit, tensors
+from trainers.backbones.conv_block import conv_block
+from trainers.backbones.layers import BatchNorms, Layer, Layered, WeightInit
 from trainers.types import Moments, Params
 
 BLOCKS = ("block1", "block2", "block3", "block4")
@@ -24,6 +24,8 @@ class Conv4(Layered):
     al. 2016; 1600 features at 84x84, 64 at 28x28). `downsample="stride"` halves the image in the
     convolution instead and averages the last map over space (MAML's Omniglot network, Finn et al.
     2017); its padding is symmetric where TensorFlow's `SAME` may pad one side only.
+
+    `fused` is that of `conv_block`: the same numbers up to the order of sums, sooner.
 
     `leaky_slope` is the slope of the activation below zero, 0 for ReLU. `weight_init` is that of
     `layers.draw_params`. MAML++ and ALFA have 48 filters, slope 0.01 and `xavier`.
@@ -42,6 +44,7 @@ class Conv4(Layered):
     downsample: Downsample = "pool"
     leaky_slope: float = 0.0
     weight_init: WeightInit = "torch"
+    fused: bool = False
 
     def __post_init__(self) -> None:
         if self.downsample not in get_args(Downsample):
@@ -84,14 +87,21 @@ class Conv4(Layered):
         """
         layers.check_images("conv4", inputs, (self.in_channels, self.image_size, self.image_size))
         normalise = BatchNorms(moments, collect, rows)
-        stride = 2 if self.downsample == "stride" else 1
+        pools = self.downsample == "pool"
         maps = inputs
         for block in BLOCKS:
-            maps = F.conv2d(maps, *tensors(params, f"{block}.conv"), stride=stride, padding=1)
-            maps = normalise(maps, *tensors(params, f"{block}.norm"))
-            maps = F.leaky_relu(maps, self.leaky_slope) if self.leaky_slope else F.relu(maps)
-            maps = F.max_pool2d(maps, 2) if self.downsample == "pool" else maps
-        return maps.mean((2, 3)) if self.downsample == "stride" else maps.flatten(1)
+            maps = conv_block(
+                params,
+                f"{block}.conv",
+                f"{block}.norm",
+                maps,
+                normalise,
+                slope=self.leaky_slope,
+                window=2 if pools else 1,
+                stride=1 if pools else 2,
+                is_fused=self.fused,
+            )
+        return maps.flatten(1) if pools else maps.mean((2, 3))
 
     def layers(self) -> list[Layer]:
         """Convolution and normalisation of each block, and the head."""

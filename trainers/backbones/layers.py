@@ -110,6 +110,11 @@ class BatchNorms:
         self._given = None if moments is None else iter(moments)
         self._collect, self._rows = collect, rows
 
+    @property
+    def by_own_moments_alone(self) -> bool:
+        """Whether inputs are normalised by the moments of all of them, which nobody else wants."""
+        return self._given is None and self._collect is None and self._rows is None
+
     def __call__(
         self,
         maps: Tensor,
@@ -117,10 +122,12 @@ class BatchNorms:
         offset: Tensor | None,
         eps: float = BATCH_NORM_EPS,
     ) -> Tensor:
-        """Normalised `maps` `[n, C, ...]`, times `scale` `[C]`, plus `offset` `[C]`.
+        """Normalised `maps` `[n, C, ...]`, times `scale` `[C]`, plus `offset` `[C]`; bfloat16 maps
+        in float32.
 
         Raises UsageError where moments are given, but none for this layer.
         """
+        maps = maps.float() if maps.dtype == torch.bfloat16 else maps
         own = None
         if self._collect is not None or (self._given is None and self._rows is not None):
             own = own_moments(maps, self._rows)

@@ -6,13 +6,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.backbones import layers
-from trainers.backbones.layers import BatchNorms, Layer, Layered, WeightInit, tensors
+from trainers.backbones.conv_block import conv_block
+from trainers.backbones.layers import BatchNorms, Layer, Layered, WeightInit
 from trainers.types import Moments, Params
 
 POOL_PADDINGS = {"block1": 0, "block2": 0, "block3": 1, "block4": None}
 """Block -> the padding of its pooling, None where it has none: 84 -> 42 -> 21 -> 11 -> 11."""
 
 SMALLEST_IMAGE = 4
+RELU, LINEAR = 0.0, 1.0
+"""Slopes below zero."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class ResNet12(Layered):
     the network of ALFA's code with its `xavier` start: 7,999,365 parameters for 5-way colour images
     of any size. TADAM (Oreshkin et al. 2018) and later work vary pooling and activation.
 
-    Batch normalisation keeps no running statistics.
+    Batch normalisation keeps no running statistics. `fused` is that of `conv_block`: the same
+    numbers up to the order of sums, sooner.
 
     Raises UsageError where a field is out of range.
     """
@@ -36,6 +40,7 @@ class ResNet12(Layered):
     image_size: int
     filters: int = 64
     weight_init: WeightInit = "xavier"
+    fused: bool = False
 
     def __post_init__(self) -> None:
         layers.check_weight_init(self.weight_init)
@@ -66,17 +71,16 @@ class ResNet12(Layered):
         layers.check_images("resnet12", inputs, expected)
         normalise = BatchNorms(moments, collect, rows)
 
-        def convolve(maps: Tensor, block: str, which: str, padding: int) -> Tensor:
-            weight, _ = tensors(params, f"{block}.conv{which}")
-            maps = F.conv2d(maps, weight, padding=padding)
-            return normalise(maps, *tensors(params, f"{block}.norm{which}"))
+        def convolved(maps: Tensor, block: str, which: str, slope: float) -> Tensor:
+            conv, norm = f"{block}.conv{which}", f"{block}.norm{which}"
+            return conv_block(params, conv, norm, maps, normalise, slope=slope, is_fused=self.fused)
 
         maps = inputs
         for block, pool_padding in POOL_PADDINGS.items():
-            inner = F.relu(convolve(maps, block, "1", 1))
-            inner = F.relu(convolve(inner, block, "2", 1))
-            inner = convolve(inner, block, "3", 1)
-            maps = F.relu(inner + convolve(maps, block, "_shortcut", 0))
+            inner = convolved(maps, block, "1", RELU)
+            inner = convolved(inner, block, "2", RELU)
+            inner = convolved(inner, block, "3", LINEAR)
+            maps = F.relu(inner + convolved(maps, block, "_shortcut", LINEAR))
             if pool_padding is not None:
                 maps = F.max_pool2d(maps, 2, padding=pool_padding)
         return maps.mean((2, 3))

@@ -45,9 +45,10 @@ def tensor_means(
 
     Where `ways` is given, a head's is that of its first `ways` rows, the others being zero.
     """
-    means = torch.stack([tensor.mean() for tensor in tensors.values()])
-    if ways is None:
-        return means
-    heads = [info.shape[0] if info.role == "head" else 0 for info in infos]
-    rows = torch.tensor(heads, dtype=means.dtype, device=means.device)
-    return torch.where(rows > 0, means * rows / ways, means)
+    means = [tensor.mean() for tensor in tensors.values()]
+    if ways is not None:
+        means = [
+            mean * info.shape[0] / ways if info.role == "head" else mean
+            for mean, info in zip(means, infos, strict=True)
+        ]
+    return torch.stack(means)

@@ -142,8 +142,10 @@ class TRLearner:
         whole. 0 for a single task, which has no peers.
         """
         count = len(tasks.support_targets)
-        chosen = torch.arange(count) if rows is None else torch.as_tensor(rows, dtype=torch.int64)
-        chosen = chosen.to(tasks.support_inputs.device)
+        device = tasks.support_inputs.device
+        chosen = torch.arange(count, device=device)
+        if rows is not None:
+            chosen = torch.as_tensor(rows, dtype=torch.int64, device=device)
         own_names = [n for n in models if self.head == "own" and n in _heads(how)]
         relations = self.relations(algorithm, how, params, tasks, order)
         if count < 2:

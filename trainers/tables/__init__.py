@@ -1,0 +1,1 @@
+"""The papers' tables as data, and what this package measures beside them."""

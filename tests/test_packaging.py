@@ -114,7 +114,7 @@ def run_tier(tmp_path: Path):
         if data is not None:
             environment["EPISODES_TEST_DATA"] = data
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+            [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider", *arguments],
             cwd=tmp_path,
             env=environment,
             capture_output=True,

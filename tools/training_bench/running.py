@@ -130,6 +130,8 @@ def _refusal(row: Row, setting: Setting) -> str | None:
 
 
 def _take_turn(found: Measured, pool: Pool, place: Place, rounds: Rounds, is_first: bool) -> None:
+    if not is_first:  # Some systems take memory back from a process that waits.
+        pool.ask(found.row, "iterate", rounds.warm_up, False)
     is_compared = is_first and _is_compared(found.row) and not place.gradient(found.row).exists()
     answer = pool.ask(found.row, "iterate", rounds.iterations, is_compared)
     found.seconds.append(answer["seconds"] / rounds.iterations)

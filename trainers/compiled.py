@@ -17,7 +17,9 @@ from trainers.algorithms import Adaptation, Algorithm, TaskResult
 from trainers.regularizers import Consistency, TRLearner
 from trainers.types import Params, Task
 
-Seen = tuple[TaskResult, Consistency | None]
+Seen = tuple[TaskResult] | tuple[TaskResult, Consistency]
+"""Without a regularizer the results alone: what comes out of a function transform is tensors."""
+
 Recorded = Callable[[Params, Params, Task, Tensor | None], tuple[tuple[Params, Params], Seen]]
 
 
@@ -52,13 +54,13 @@ class CompiledOuterGradient:
             recorded.recompile()
             self._compiled[key] = torch.compile(recorded)
         try:
-            (params_grads, meta_grads), (result, consistency) = self._compiled[key](*inputs)
+            (params_grads, meta_grads), (result, *seen) = self._compiled[key](*inputs)
         except InductorError as error:
             raise EpisodesError(
                 f"--compile: torch's compiler failed ({str(error).splitlines()[0]}): "
                 "install a C++ compiler, or leave --compile out"
             ) from None
-        return params_grads, meta_grads, result, consistency
+        return params_grads, meta_grads, result, seen[0] if seen else None
 
     def _gradient(self, how: Adaptation) -> Recorded:
         regularizer = self._regularizer
@@ -69,7 +71,7 @@ class CompiledOuterGradient:
             models, result = self._algorithm.fit_batch(how, params, meta, tasks)
             loss = result.outer_loss.mean()
             if regularizer is None:
-                return loss, (result, None)
+                return loss, (result,)
             added = regularizer(self._algorithm, how, params, models, tasks, order=order)
             return loss + regularizer.strength * added.loss, (result, added)
 

@@ -19,6 +19,7 @@ OTHER_TABLES = (
     "sampler_study",
     "sinusoid",
     "streaming",
+    "training",
 )
 RESULTS = [
     pytest.param(result, id=f"{path.stem}-{number}")

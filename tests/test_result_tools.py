@@ -30,14 +30,14 @@ def test_the_first_iteration_whose_average_loss_is_low_enough(tmp_path: Path) ->
     losses = [2.0] * 30 + [0.0] * 30
     # The mean of 20 is at most 0.805 once at least 12 of them are 0: at iteration 42 (12/20 of 2.0
     # gone leaves 0.8), not at 41 (0.9).
-    found = alpha_maml_grid.iterations_to_threshold(write_metrics(tmp_path / "m", losses))
+    found = alpha_maml_grid.iterations_to_loss(write_metrics(tmp_path / "m", losses))
     assert found == 42
 
 
 @pytest.mark.parametrize("losses", [[2.0] * 60, [0.0] * 19])
 def test_a_loss_that_is_not_reached_has_no_iteration(losses: list[float], tmp_path: Path) -> None:
     metrics = write_metrics(tmp_path / "m", losses)
-    assert alpha_maml_grid.iterations_to_threshold(metrics) is None
+    assert alpha_maml_grid.iterations_to_loss(metrics) is None
 
 
 def test_summary_of_a_grid_by_hand() -> None:

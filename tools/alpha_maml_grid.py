@@ -18,6 +18,7 @@ from trainers.config import Settings
 from trainers.grids.cell import Cell
 from trainers.grids.grid import finish
 from trainers.grids.local import Local
+from trainers.tables.quantities import AVERAGED, HALF_A_GUESS, iterations_to_loss
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 INNER_RATES = (0.001, 0.01, 0.1, 0.4, 1.0)
@@ -26,9 +27,6 @@ METHODS: dict[str, Settings] = {
     "MAML": {"lr": "fixed"},
     "Alpha MAML": {"lr": "hypergradient", "hyper_lr": 0.01, "outer_hyper_lr": 1e-6},
 }
-THRESHOLD = 0.5 * float(np.log(5))
-"""Half the loss of a guess among five classes."""
-AVERAGED = 20
 
 
 def cell(method: str, inner: float, outer: float, iterations: int) -> Cell:
@@ -54,17 +52,6 @@ def cell(method: str, inner: float, outer: float, iterations: int) -> Cell:
             "skip_diverged": iterations,
         },
     )
-
-
-def iterations_to_threshold(metrics: Path) -> int | None:
-    """The first iteration whose loss, averaged over the last 20, is at or below the threshold."""
-    records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    losses = np.array([record["loss"] for record in records if "loss" in record])
-    if len(losses) < AVERAGED:
-        return None
-    averages = np.convolve(losses, np.full(AVERAGED, 1 / AVERAGED), "valid")
-    below = np.flatnonzero(averages <= THRESHOLD)
-    return int(below[0]) + AVERAGED if len(below) else None
 
 
 def summary(table: dict[str, list[list[int | None]]], iterations: int) -> dict[str, Any]:
@@ -116,7 +103,7 @@ def picture(table: dict[str, list[list[int | None]]], iterations: int, path: Pat
         panel.set_xlabel("initial outer rate")
     panels[0].set_ylabel("initial inner rate")
     bar = figure.colorbar(image, ax=panels)
-    bar.set_label(f"iterations to a query loss of {THRESHOLD:.2f}")
+    bar.set_label(f"iterations to a query loss of {HALF_A_GUESS:.2f}")
     figure.savefig(path, dpi=150)
 
 
@@ -138,7 +125,7 @@ def main(runs: Path, iterations: int, jobs: int, only_report: bool) -> None:
     table = {
         method: [
             [
-                iterations_to_threshold(runs / cells[method, inner, outer].name / "metrics.jsonl")
+                iterations_to_loss(runs / cells[method, inner, outer].name / "metrics.jsonl")
                 for outer in OUTER_RATES
             ]
             for inner in INNER_RATES
@@ -150,8 +137,8 @@ def main(runs: Path, iterations: int, jobs: int, only_report: bool) -> None:
         "inner_rates": INNER_RATES,
         "outer_rates": OUTER_RATES,
         "iterations": iterations,
-        "threshold": THRESHOLD,
-        "iterations_to_threshold": table,
+        "threshold": HALF_A_GUESS,
+        "iterations_to_loss": table,
         "summary": summary(table, iterations),
     }
     (RESULTS / "alpha_maml.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

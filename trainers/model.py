@@ -16,7 +16,7 @@ from trainers.algorithms.base import named_moments
 from trainers.config import RunConfig
 from trainers.learner import Learner
 from trainers.metrics import balanced_cross_entropy
-from trainers.types import BatchNormMode, Params, Task
+from trainers.types import BatchNormMode, Params, Task, in_unit_range
 
 FEWEST_CLASSES = 2
 MOST_AT_ONCE = 500
@@ -109,9 +109,7 @@ class Model:
             raise UsageError("found no images; expected one or more")
         pixels = np.stack([self.picture(np.asarray(value)) for value in values])
         on_device = torch.as_tensor(pixels).to(self.learner.device)
-        # Grey images count as contiguous in either order of axes, and convolutions round by it.
-        channels_first = on_device.movedim(-1, 1)
-        return channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+        return in_unit_range(on_device.movedim(-1, 1))
 
     def picture(self, pixels: np.ndarray) -> np.ndarray:
         """A uint8 image `[H, W]` or `[H, W, C]` in the channels and size of the training images."""

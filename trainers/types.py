@@ -103,12 +103,13 @@ def tasks_from_batch(
     0..1. What only fills a batch up is labelled `PADDING`.
     """
 
-    def pixels(channels_first: Tensor) -> Tensor:
-        return channels_first.to(dtype, memory_format=torch.contiguous_format).div_(255)
-
     def values(array: np.ndarray) -> Tensor:
         tensor = torch.as_tensor(array).to(device)
-        return pixels(tensor.movedim(-1, -3)) if tensor.dtype == torch.uint8 else tensor.to(dtype)
+        return (
+            in_unit_range(tensor.movedim(-1, -3), dtype)
+            if tensor.dtype == torch.uint8
+            else tensor.to(dtype)
+        )
 
     def labels(array: np.ndarray) -> Tensor:
         if isinstance(batch, PaddedBatch):
@@ -118,9 +119,9 @@ def tasks_from_batch(
     if isinstance(batch, dict):
         on_device = {name: tensor.to(device) for name, tensor in batch.items()}
         return Task(
-            pixels(on_device["support_images"]),
+            in_unit_range(on_device["support_images"], dtype),
             on_device["support_labels"],
-            pixels(on_device["query_images"]),
+            in_unit_range(on_device["query_images"], dtype),
             on_device["query_labels"],
         )
     if isinstance(batch, EpisodeBatch):
@@ -136,6 +137,14 @@ def tasks_from_batch(
         values(batch.query_inputs),
         values(batch.query_targets),
     )
+
+
+def in_unit_range(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 pixels `[..., C, H, W]` as numbers in 0..1, contiguous in this order of axes.
+
+    Grey images count as contiguous in the other order too, and convolutions round by it.
+    """
+    return pixels.to(dtype, memory_format=torch.contiguous_format).div_(255)
 
 
 def some_tasks(tasks: Task, positions: Sequence[int]) -> Task:

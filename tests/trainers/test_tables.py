@@ -217,9 +217,9 @@ def test_iterations_to_a_loss_are_counted_by_a_running_mean(tmp_path: Path) -> N
     lines = [json.dumps({"iteration": i, "loss": loss}) for i, loss in enumerate(losses, start=1)]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
     # 0.8047 is half of ln 5: of the last 20, ten at 1.6 have a mean of 0.8.
-    assert iterations_to_loss(RunDirectory(tmp_path)) == 40
+    assert iterations_to_loss(RunDirectory(tmp_path).metrics) == 40
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines[:39]))
-    assert iterations_to_loss(RunDirectory(tmp_path)) is None
+    assert iterations_to_loss(RunDirectory(tmp_path).metrics) is None
 
 
 def made(request: Request) -> list[Outcome]:

@@ -6,13 +6,13 @@ a of gx and b of gw, what is sought are the derivatives of <a, gx> + <b, gw> = <
 two convolutions, and two gradients of such.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import Function
+
+from trainers.backbones.functions import LastDerivative, OneByOne
 
 
 def convolve(maps: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -24,7 +24,8 @@ def convolve(maps: Tensor, weight: Tensor, stride: int) -> Tensor:
     if torch.is_autocast_enabled(maps.device.type):
         dtype = torch.get_autocast_dtype(maps.device.type)
         maps, weight = maps.to(dtype), weight.to(dtype)
-    return _Convolution.apply(maps, weight, stride)
+    (found,) = _Convolution.apply(maps, weight, stride)
+    return found
 
 
 def channels_last(maps: Tensor) -> Tensor:
@@ -62,30 +63,13 @@ def _gradients(
     return of_maps, None if of_weight is None else of_weight.contiguous()
 
 
-def one_by_one(
-    function: Callable[..., tuple[Tensor, ...]], size: int, axes: tuple[int | None, ...], args: Any
-) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """What `torch.func.vmap` makes of a function: one task after the other."""
-    results = [
-        function(
-            *(
-                arg if axis is None else arg.select(axis, i)
-                for arg, axis in zip(args, axes, strict=True)
-            )
-        )
-        for i in range(size)
-    ]
-    stacked = tuple(torch.stack(tensors) for tensors in zip(*results, strict=True))
-    return stacked, (0,) * len(stacked)
-
-
-class _Convolution(Function):
+class _Convolution(OneByOne):
     @staticmethod
-    def forward(maps: Tensor, weight: Tensor, stride: int) -> Tensor:
-        return _convolved(maps, weight, stride)
+    def forward(maps: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, ...]:
+        return (_convolved(maps, weight, stride),)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         maps, weight, ctx.stride = inputs
         ctx.save_for_backward(maps, weight)
 
@@ -95,15 +79,8 @@ class _Convolution(Function):
         found = _Gradient.apply(maps, weight, grad, ctx.stride, ctx.needs_input_grad[0])
         return found[0] if ctx.needs_input_grad[0] else None, found[-1], None
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-        (found,), axes = one_by_one(
-            lambda *alone: (_Convolution.apply(*alone),), info.batch_size, in_dims, args
-        )
-        return found, axes[0]
 
-
-class _Gradient(Function):
+class _Gradient(OneByOne):
     """The gradients of maps, if they are wanted, and of the weight."""
 
     @staticmethod
@@ -123,7 +100,7 @@ class _Gradient(Function):
         maps, weight, grad = ctx.saved_tensors
         of_weight_grad = cotangents[-1]
         if not ctx.of_maps:
-            of_grad = _Convolution.apply(maps, of_weight_grad, ctx.stride)
+            (of_grad,) = _Convolution.apply(maps, of_weight_grad, ctx.stride)
             return None, None, of_grad, None, None
         return (
             *_SecondGradient.apply(maps, weight, grad, *cotangents, ctx.stride),
@@ -131,12 +108,8 @@ class _Gradient(Function):
             None,
         )
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-        return one_by_one(_Gradient.apply, info.batch_size, in_dims, args)
 
-
-class _SecondGradient(Function):
+class _SecondGradient(LastDerivative):
     """The derivatives with respect to maps, weight and gradient."""
 
     @staticmethod
@@ -149,15 +122,3 @@ class _SecondGradient(Function):
         _, of_weight = _gradients(a, weight, grad, stride, (False, True))
         assert of_maps is not None and of_weight is not None
         return of_maps, of_weight, of_grad
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        raise NotImplementedError("a fused block has no third derivatives: use --blocks plain")
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-        return one_by_one(_SecondGradient.apply, info.batch_size, in_dims, args)

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from trainers import native
-from trainers.backbones.convolution import channels_last, one_by_one
+from trainers.backbones.convolution import channels_last
+from trainers.backbones.functions import LastDerivative, OneByOne
 from trainers.backbones.layers import BATCH_NORM_EPS
 
 KINDS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
@@ -68,7 +68,7 @@ def _pooled_like(maps: Tensor, window: int, dtype: torch.dtype) -> Tensor:
     return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
 
 
-class _Block(Function):
+class _Block(OneByOne):
     @staticmethod
     def forward(
         maps: Tensor,
@@ -103,12 +103,8 @@ class _Block(Function):
         of_bias = None if bias is None else torch.zeros_like(bias)
         return of_maps, of_scale, of_offset, of_bias, None, None
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-        return one_by_one(_Block.apply, info.batch_size, in_dims, args)
 
-
-class _Gradient(Function):
+class _Gradient(OneByOne):
     """The derivatives of `_Block`, which have derivatives of their own."""
 
     @staticmethod
@@ -142,12 +138,8 @@ class _Gradient(Function):
         )
         return maps, scale, None, None, None, grad, None, None
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-        return one_by_one(_Gradient.apply, info.batch_size, in_dims, args)
 
-
-class _SecondGradient(Function):
+class _SecondGradient(LastDerivative):
     """The derivatives of `_Gradient`."""
 
     @staticmethod
@@ -170,15 +162,3 @@ class _SecondGradient(Function):
         found = (torch.empty_like(grad), torch.empty_like(maps), torch.empty_like(scale))
         _call("double_backward", maps, window, (slope,), *given, *found)
         return found
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        raise NotImplementedError("a fused block has no third derivatives: use --blocks plain")
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-        return one_by_one(_SecondGradient.apply, info.batch_size, in_dims, args)

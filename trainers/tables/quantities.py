@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainers.run_directory import RunDirectory, read_metrics
@@ -42,10 +43,10 @@ class Quantity:
         return f"{number:.3g}" if abs(number) >= 1e9 else f"{number:.{self.digits}f}"
 
 
-def iterations_to_loss(run: RunDirectory) -> int | None:
+def iterations_to_loss(metrics: Path) -> int | None:
     """The first iteration whose loss, averaged over the last 20, is half a guess's or less; None
     where there is none."""
-    losses = [record["loss"] for record in read_metrics(run.metrics)[0]]
+    losses = [record["loss"] for record in read_metrics(metrics)[0]]
     for end in range(AVERAGED, len(losses) + 1):
         if sum(losses[end - AVERAGED : end]) / AVERAGED <= HALF_A_GUESS:
             return end
@@ -89,6 +90,6 @@ QUANTITIES = {
         Quantity("inner_updates", lambda _, found: Measured(found["config"]["steps"]), 0),
         Quantity("train_ms_per_task", _train_ms_per_task, 2, "ms"),
         Quantity("test_ms_per_task", _test_ms_per_task, 2, "ms"),
-        Quantity("iterations_to_loss", lambda run, _: Measured(iterations_to_loss(run)), 0),
+        Quantity("iterations_to_loss", lambda run, _: Measured(iterations_to_loss(run.metrics)), 0),
     )
 }

@@ -100,5 +100,6 @@ def test_public_names_of_trainers() -> None:
         "adapt",
         "load",
         "rates",
+        "tasks_from_batch",
     ]
     assert all(hasattr(trainers, name) for name in trainers.__all__)

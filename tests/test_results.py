@@ -1,6 +1,7 @@
 """The published results are those of the commands beside them."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ import pytest
 
 from trainers import cli, config
 from trainers.options import given_settings
+from trainers.tables import table
+from trainers.tables.budget import reduced
 
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
+TABLES = sorted((FOLDER / "tables").glob("*.json"))
 OTHER_TABLES = (
     "alfa_table_3",
     "alpha_maml",
@@ -47,3 +51,23 @@ def test_the_page_shows_the_result(result: dict[str, Any]) -> None:
     assert f"{100 * test['accuracy']:.2f} ± {100 * test['interval']:.2f}" in pages
     assert test["fingerprint"] in pages
     assert result["command"] in pages
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_a_table_of_ours_is_of_its_protocol(path: Path) -> None:
+    cells = {cell.name: cell for cell in table.load(path.stem).cells}
+    page = path.with_suffix(".md").read_text(encoding="utf-8")
+    measured = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert measured and path.with_suffix(".png").is_file()
+    for row in measured:
+        cell = cells[row["cell"]]
+        settings = reduced(cell.settings, row["iterations"])
+        for seed in row["seeds"]:
+            parsed = cli.run.make_context("run", shlex.split(seed["command"])[2:]).params
+            given = given_settings(parsed)
+            how = {name: given[name] for name in ("seed", "compile", "threads") if name in given}
+            here = {"split": "of the dataset", "threads": 1}
+            assert config.complete(given, here) == config.complete({**settings, **how}, here)
+            assert f"| {cell.name} | {seed['seed']} |" in page and seed["fingerprint"][:16] in page
+        [line] = re.findall(rf"^\| {re.escape(cell.name)} \|.+ \|$", page, re.MULTILINE)[:1]
+        assert cell.quantity.text(row["ours"], row["interval"]) in line

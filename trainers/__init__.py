@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from trainers.algorithms import ANIL, BOIL, IMAML, MAML, R2D2, ProtoNet, Reptile, TNet
     from trainers.api import MetaLearner, adapt
     from trainers.model_files import load
-    from trainers.types import Task
+    from trainers.types import Task, tasks_from_batch
 
 __all__ = [
     "ANIL",
@@ -26,12 +26,14 @@ __all__ = [
     "adapt",
     "load",
     "rates",
+    "tasks_from_batch",
 ]
 
 _HOMES = {
     "load": "trainers.model_files",
     "rates": "trainers.rates",
     "Task": "trainers.types",
+    "tasks_from_batch": "trainers.types",
 } | dict.fromkeys(("MetaLearner", "adapt"), "trainers.api")
 
 

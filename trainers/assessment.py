@@ -133,7 +133,7 @@ def evaluate_run(
     machine.use(config.device, config.threads, config.precision)
     learner = learners.build(recorded, source, config)
     stream = source.stream(split, config.shape, config.episode_seed)
-    found = _what_to_know(recorded, tables["store"], source, stream.split)
+    found = what_to_know(recorded, tables["store"], source, stream.split)
     if not allow_overlap:
         _refuse_overlap(found)
     fixed = fixed_episodes(config, source, stream)
@@ -143,7 +143,8 @@ def evaluate_run(
         chosen = several_checkpoints.ranked(directory, position, checkpoints)
     checkpoint = _described(checkpoints, chosen, directory)
     written = directory.path / _evaluation_name(source, stream.split, config, checkpoints)
-    if reuse and (earlier := _earlier(written, checkpoint)) is not None:
+    described = fixed.describe()
+    if reuse and (earlier := _earlier(written, checkpoint, described)) is not None:
         return written, earlier
     weights = [load_weights(each, directory.advice, recorded, learner) for each, _ in chosen]
     if checkpoints == "top5-ensemble":
@@ -153,7 +154,7 @@ def evaluate_run(
         each_alone = [evaluate(*own, learner, fixed, progress) for own in weights]
         evaluation = several_checkpoints.mean_of(each_alone)
 
-    test_figures = report.metric_figures(learner.metric, evaluation) | fixed.describe()
+    test_figures = report.metric_figures(learner.metric, evaluation) | described
     branches = catalog.find("lr", config.lr).branches
     rates = {"test": report.test_rates(evaluation, branches)}
     results: Figures = {
@@ -195,30 +196,31 @@ def _evaluation_name(source: Source, split: str, config: RunConfig, checkpoints:
     return f"{name}-seed{config.episode_seed}{which}.json"
 
 
-def _earlier(written: Path, checkpoint: Figures) -> Figures | None:
-    """What an earlier evaluation of this checkpoint wrote, if there was one."""
+def _earlier(written: Path, checkpoint: Figures, tested_on: Figures) -> Figures | None:
+    """What an earlier evaluation of this checkpoint on these episodes wrote, if there was one."""
     try:
         found: Figures = json.loads(written.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if found.get("checkpoint") == checkpoint else None
+    is_of_these = found.get("test", {}).get("fingerprint") == tested_on["fingerprint"]
+    return found if is_of_these and found.get("checkpoint") == checkpoint else None
 
 
 def check_fits(
-    path: Path, recorded: RunConfig, trained_on: Mapping[str, Any], source: Source, given: Settings
+    run: object, recorded: RunConfig, trained_on: Mapping[str, Any], source: Source, given: Settings
 ) -> None:
-    """Raises UsageError unless the model of the run in `path` can take such tasks."""
+    """Raises UsageError unless the model of `run`, as messages call it, can take such tasks."""
     if catalog.is_regression(recorded.dataset) != source.is_regression:
         kinds = {True: "regression tasks", False: "classes"}
         raise UsageError(
-            f"{path} was trained on {kinds[not source.is_regression]}, {source.name} has "
+            f"{run} was trained on {kinds[not source.is_regression]}, {source.name} has "
             f"{kinds[source.is_regression]}: choose another --dataset"
         )
     why = combinations.one_way(recorded)
     if given.get("way", recorded.way) != recorded.way and why is not None:
         reason, remedy = why
         raise UsageError(
-            f"--way {given['way']}: {path} was trained with --way {recorded.train_way}, and "
+            f"--way {given['way']}: {run} was trained with --way {recorded.train_way}, and "
             f"{reason}: leave --way out, or train a run with --way {given['way']}"
             + (f" or {remedy}" if remedy else "")
         )
@@ -227,7 +229,7 @@ def check_fits(
         for name in {"input_shape", "outputs"} & trained_on.keys():
             if found[name] != trained_on[name]:
                 raise UsageError(
-                    f"{path} was trained on tasks of {name} {trained_on[name]}, {source.name} has "
+                    f"{run} was trained on tasks of {name} {trained_on[name]}, {source.name} has "
                     f"{name} {found[name]}: choose another --dataset"
                 )
         return
@@ -235,7 +237,7 @@ def check_fits(
     shape = (trained_on["channels"], size, size)
     if source.input_shape != shape:
         raise UsageError(
-            f"{path} was trained on {_images(shape)} of {trained_on['name']}, and {source.name} "
+            f"{run} was trained on {_images(shape)} of {trained_on['name']}, and {source.name} "
             f"holds {_images(source.input_shape)}: choose a dataset of the same size and channels"
         )
 
@@ -258,7 +260,7 @@ def fixed_episodes(config: RunConfig, source: Source, stream: TaskStream) -> Fix
     return FixedEpisodes(source, stream, config.shape, config.episodes, config.eval_steps)
 
 
-def _what_to_know(
+def what_to_know(
     recorded: RunConfig, trained_on: Mapping[str, Any], source: Source, split: str
 ) -> Figures:
     """Marks, classes trained on, and the warnings that follow; of regression there are none."""

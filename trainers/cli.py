@@ -9,7 +9,7 @@ import click
 from episodes.cli import ErrorLineGroup, json_option
 from trainers import machine
 from trainers.grid_commands import sweep_settings
-from trainers.model_commands import adapt_to_images, export_run
+from trainers.model_commands import adapt_to_images, classify_one_shot_runs, export_run
 from trainers.options import (
     PresetName,
     allow_overlap_option,
@@ -112,8 +112,12 @@ def run(
 
 @main.command("eval")
 @click.argument("run", type=click.Path(path_type=Path))
+@click.argument("more", nargs=-1, metavar="[DATASET]...")
 @click.option(
-    "--dataset", multiple=True, help="Another dataset, or the path of a store; once for each."
+    "--dataset",
+    multiple=True,
+    metavar="DATASET...",
+    help="Another dataset, or the path of a store; of several each is evaluated on.",
 )
 @click.option("--split", default="test", show_default=True, help="[SCHEME.]PART of the dataset.")
 @click.option(
@@ -129,6 +133,7 @@ def run(
 @json_option
 def evaluate(
     run: Path,
+    more: tuple[str, ...],
     dataset: tuple[str, ...],
     split: str,
     checkpoints: str,
@@ -141,14 +146,14 @@ def evaluate(
     \b
     Example:
       trainers eval runs/omniglot-5w1s-anil-personalized-seed1 --dataset glyphs
-      trainers eval runs/mini --dataset cub --dataset aircraft --dataset dogs
+      trainers eval runs/mini --dataset cub aircraft dogs
     """
     from trainers.assessment import evaluate_run
     from trainers.interrupt import Interrupt
     from trainers.progress import progress
 
     given, several = given_settings(settings), []
-    for name in dataset or (None,):
+    for name in (*dataset, *more) or (None,):
         with machine.out_of_memory_told(), progress(Interrupt()) as shown:
             written, results = evaluate_run(
                 *(run, name, split, given, shown),
@@ -259,6 +264,7 @@ def list_names(as_json: bool) -> None:
 
 main.add_command(export_run)
 main.add_command(adapt_to_images)
+main.add_command(classify_one_shot_runs)
 main.add_command(sweep_settings)
 main.add_command(make_table)
 main.add_command(report_runs)

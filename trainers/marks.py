@@ -1,6 +1,7 @@
 """What a reader of figures must know of the stores behind them: marks, and classes trained on."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import episodes
 from episodes import Store, manifest, overlaps
 from episodes.alike import alike
 from episodes.errors import EpisodesError
+from episodes.manifest import PARTS
 from trainers.config import RunConfig, Settings
 from trainers.report import Figures
 
@@ -32,6 +34,22 @@ def recorded_facts(*stores: Store) -> Settings:
     return {"dataset_name": "+".join(store.info.dataset for store in stores)} | marks
 
 
+def split_facts(stores: Sequence[Store], scheme: str) -> Settings:
+    """What config.toml says of a split scheme, whose classes no content digest covers."""
+    if not stores:
+        return {}
+    return {"scheme": scheme, "classes_digest": _classes_digest(stores, scheme)}
+
+
+def has_recorded_classes(stores: Sequence[Store], recorded: Mapping[str, Any]) -> bool:
+    """Whether the scheme of `split_facts` has the classes that it had, if they were recorded."""
+    scheme = recorded.get("scheme")
+    if scheme is None:
+        return True
+    is_there = all(scheme in store.info.splits for store in stores)
+    return is_there and _classes_digest(stores, scheme) == recorded["classes_digest"]
+
+
 def marks_of(stores: Sequence[Store]) -> tuple[str, ...]:
     """The marks of the stores, each once."""
     return tuple(dict.fromkeys(mark for store in stores for mark in store.info.marks))
@@ -51,7 +69,8 @@ def trained_on(config: RunConfig, recorded: Mapping[str, Any], tested: Sequence[
         if config.sampler == "meta-dataset" and there:
             there = [*alike(there, int(recorded["channels"]))]
         digest = combined_digest([store.digest for store in there])
-        if len(there) == len(stores) and digest == recorded["digest"]:
+        is_same = len(there) == len(stores) and digest == recorded["digest"]
+        if is_same and has_recorded_classes(there, recorded):
             classes = tuple(overlaps.of_store(store, split) for store in there)
             return Trained(where, classes, marks or marks_of(there))
     names = dataset.split("+")
@@ -79,13 +98,19 @@ def overlap(trained: Trained, tested: Sequence[Store], split: str) -> Figures | 
     """How many classes of `split` were trained on, and images outside of them; None: not known."""
     if trained.classes is None:
         return None
-    classes = [overlaps.of_store(store, split) for store in tested]
-    shared = [overlaps.between(here, there) for here in classes for there in trained.classes]
+    return shared(trained, [overlaps.of_store(store, split) for store in tested])
+
+
+def shared(trained: Trained, classes: Sequence[overlaps.Classes]) -> Figures | None:
+    """As `overlap`, of these classes."""
+    if trained.classes is None:
+        return None
+    found = [overlaps.between(here, there) for here in classes for there in trained.classes]
     return {
         "trained_on": trained.where,
-        "classes": len({here for each in shared for here, _ in each.classes}),
+        "classes": len({here for each in found for here, _ in each.classes}),
         "of_classes": sum(len(each.names) for each in classes),
-        "images": len({here for each in shared for here, _ in each.images}),
+        "images": len({here for each in found for here, _ in each.images}),
     }
 
 
@@ -108,6 +133,14 @@ def warnings(trained: Trained, shared: Figures | None, where: str) -> list[str]:
             "which the run was trained on"
         )
     return found
+
+
+def _classes_digest(stores: Sequence[Store], scheme: str) -> str:
+    names = [
+        [[store.class_names[index] for index in store.info.splits[scheme][part]] for part in PARTS]
+        for store in stores
+    ]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def _store_at(dataset: str) -> Store | None:

@@ -207,6 +207,24 @@ class AdaptedModel:
         outputs = self.outputs(inputs)
         return outputs if self.model.facts.is_regression else self.classes[outputs.argmax(1)]
 
+    def notes(self, count: int) -> list[str]:
+        """What to know of predictions for `count` images in one call."""
+        found = []
+        if self.how.padded:
+            found.append(
+                f"{len(self.classes)} classes use as many of the head's {self.how.way} rows"
+            )
+        if self.support_moments and count == 1:
+            found.append("one query image alone is normalised by the support set")
+        elif self.is_transductive:
+            groups = -(-count // MOST_AT_ONCE)
+            together = "together" if groups == 1 else f"in {groups} groups"
+            found.append(
+                f"the query images are normalised {together}, so each prediction depends on the "
+                "others" + (": --bn support makes them independent" if self.support_moments else "")
+            )
+        return found
+
 
 def _is_unbalanced(classes: np.ndarray, labels: Tensor) -> bool:
     return len(classes) > 0 and len(torch.bincount(labels).unique()) > 1

@@ -1,4 +1,4 @@
-"""`trainers export` and `adapt`."""
+"""`trainers export`, `adapt` and `one-shot`."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,14 @@ import click
 
 from episodes.cli import json_option
 from trainers import machine
+from trainers.options import allow_overlap_option
+
+steps_option = click.option("--steps", type=int, help="Inner steps [as in the run's tests].")
+bn_option = click.option(
+    "--bn",
+    type=click.Choice(["batch", "support"]),
+    help="What normalises query images: each other, or the support set [as in the run].",
+)
 
 
 @click.command("export")
@@ -52,12 +60,8 @@ def export_run(run: Path, out: Path | None, checkpoint: str) -> None:
     show_default=True,
     help="The folder of predictions.csv and predictions.png.",
 )
-@click.option("--steps", type=int, help="Inner steps [as in the run's tests].")
-@click.option(
-    "--bn",
-    type=click.Choice(["batch", "support"]),
-    help="What normalises query images: each other, or the support set [as in the run].",
-)
+@steps_option
+@bn_option
 @json_option
 def adapt_to_images(
     model: Path,
@@ -85,6 +89,42 @@ def adapt_to_images(
         click.echo(f"note: {note}", err=True)
     for line in _lines(results):
         click.echo(line)
+
+
+@click.command("one-shot")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("runs", type=click.Path(path_type=Path))
+@steps_option
+@bn_option
+@allow_overlap_option
+@json_option
+def classify_one_shot_runs(
+    model: Path, runs: Path, steps: int | None, bn: str | None, allow_overlap: bool, as_json: bool
+) -> None:
+    """The error of MODEL on Lake's 20-way one-shot RUNS, his all_runs.zip or its folder.
+
+    \b
+    Example:
+      trainers one-shot runs/omniglot-20w1s-protonet-none-seed1 all_runs.zip
+    """
+    from trainers.one_shot import evaluate_on_runs
+
+    with machine.out_of_memory_told():
+        results = evaluate_on_runs(model, runs, steps, bn, allow_overlap)
+    if as_json:
+        click.echo(json.dumps(results, indent=1))
+        return
+    for kind in ("warning", "note"):
+        for line in results[f"{kind}s"]:
+            click.echo(f"{kind}: {line}", err=True)
+    for name, accuracy in results["runs"].items():
+        click.echo(f"  {name}  {100 * accuracy:3.0f} %")
+    right, trials = results["right"], results["trials"]
+    click.echo(
+        f"accuracy {100 * results['accuracy']:.2f} ± {100 * results['interval']:.2f} % over "
+        f"{len(results['runs'])} runs of 20-way 1-shot, error {100 * results['error']:.2f} % "
+        f"({trials - right} of {trials}; bn {results['bn']}) -> {results['file']}"
+    )
 
 
 def _lines(results: dict[str, Any]) -> list[str]:

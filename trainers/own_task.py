@@ -10,7 +10,6 @@ import numpy as np
 
 from episodes.errors import UsageError
 from trainers.files import write_whole, writing
-from trainers.model import MOST_AT_ONCE, AdaptedModel
 from trainers.model_files import load
 from trainers.own_images import OwnTask, read_task
 from trainers.prediction_sheet import prediction_sheet
@@ -69,7 +68,7 @@ def adapt_to_folders(
         "bn": bn or model.facts.config.bn,
         **figures(predictions),
         "shown": shown,
-        "notes": [*task.notes, *_notes(adapted, task)],
+        "notes": [*task.notes, *adapted.notes(len(task.query.files))],
         "files": [str(out / TABLE), str(out / SHEET)],
     }
 
@@ -112,21 +111,3 @@ def table(predictions: Predictions) -> str:
         numbers = [f"{probability:.6f}" for probability in predictions.probabilities[row]]
         writer.writerow([file, *names, *numbers])
     return text.getvalue()
-
-
-def _notes(adapted: AdaptedModel, task: OwnTask) -> list[str]:
-    found, count = [], len(task.query.files)
-    if adapted.how.padded:
-        found.append(
-            f"{len(task.classes)} classes use as many of the head's {adapted.how.way} rows"
-        )
-    if adapted.support_moments and count == 1:
-        found.append("one query image alone is normalised by the support set")
-    elif adapted.is_transductive:
-        groups = -(-count // MOST_AT_ONCE)
-        together = "together" if groups == 1 else f"in {groups} groups"
-        found.append(
-            f"the query images are normalised {together}, so each prediction depends on the others"
-            + (": --bn support makes them independent" if adapted.support_moments else "")
-        )
-    return found

@@ -6,6 +6,7 @@ from typing import Any
 
 from episodes.errors import EpisodesError, UsageError
 from trainers import config as configuration
+from trainers import marks
 from trainers.config import RunConfig
 from trainers.outer_state import Position
 from trainers.run_directory import RunDirectory
@@ -30,6 +31,11 @@ def check_source(source: Source, recorded: Mapping[str, Any], where: object) -> 
             f"{source.name} has the content digest {source.digest[:12]}…, {where} was "
             f"written for {str(recorded.get('digest'))[:12]}…: "
             "bring back what the run began with, or begin a new run"
+        )
+    if not marks.has_recorded_classes(source.stores, recorded):
+        raise EpisodesError(
+            f"the classes of {source.name} {recorded['scheme']} are divided otherwise than {where} "
+            "was written for: bring back what the run began with, or begin a new run"
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from episodes.errors import UsageError
 from trainers import config as configuration
 from trainers import learner as learners
-from trainers import machine, memory, provenance, samplers
+from trainers import machine, marks, memory, provenance, samplers
 from trainers.config import RunConfig, Settings
 from trainers.group import Group
 from trainers.learner import Learner
@@ -62,7 +62,8 @@ class Run:
     def to_toml(self) -> str:
         """The text of its config.toml."""
         tables: dict[str, Settings] = {
-            "store": self.source.recorded(),
+            "store": self.source.recorded()
+            | marks.split_facts(self.source.stores, self.config.split),
             "versions": {**provenance.versions()},
         }
         return configuration.to_toml(self.config, tables)

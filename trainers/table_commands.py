@@ -67,14 +67,14 @@ def make_table(
       trainers table mlplr-1 --cells 'miniImageNet 5-way 1-shot ANIL*' --budget '2000 iterations'
       trainers table alfa-8 --seeds 3 --jobs 2
     """
-    from trainers.tables import listing
+    from trainers.tables import listing, preparing
     from trainers.tables import table as tables
 
     if name is None:
         _list_tables(as_json)
         return
     table = tables.load(name)
-    chosen = table.chosen(cells)
+    chosen = preparing.with_own_images(table.chosen(cells))
     if only_list:
         listed = listing.as_data(chosen)
         click.echo(json.dumps(listed, indent=1) if as_json else listing.as_text(chosen))
@@ -84,9 +84,9 @@ def make_table(
     from trainers.grids.local import Local
     from trainers.interrupt import Interrupt, Interrupted, endings_as_interrupts
     from trainers.progress import progress
-    from trainers.tables import writing
+    from trainers.tables import planning, writing
     from trainers.tables.budget import Budget
-    from trainers.tables.making import Request, check_prepared
+    from trainers.tables.making import Request
     from trainers.tables.outcome import outcomes
 
     request = Request(
@@ -98,7 +98,8 @@ def make_table(
         given_settings(settings),
         jobs,
     )
-    check_prepared(request)
+    preparing.check_prepared(name, request.runnable)
+    planning.check(name, request.runnable, allow_overlap)
     engine = Local(jobs)
     try:
         with endings_as_interrupts():

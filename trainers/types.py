@@ -95,7 +95,7 @@ class Backbone(Protocol):
 
 
 def tasks_from_batch(
-    batch: Batch, device: torch.device | str, dtype: torch.dtype = torch.float32
+    batch: Batch, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Task:
     """A batch of episodes, or of regression tasks, as tasks with a leading axis on `device`.
 

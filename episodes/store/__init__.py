@@ -15,7 +15,7 @@ from episodes import manifest
 from episodes.errors import EpisodesError, UsageError, unknown_name
 from episodes.manifest import PARTS, Normalisation
 from episodes.recipe import LARGEST_SIZE
-from episodes.store.layout import StoreInfo, read_info
+from episodes.store.layout import FILE_NAME, StoreInfo, read_info
 from episodes.store.reading import Rows
 from episodes.store.verifying import content_digest, verify_files
 
@@ -354,6 +354,10 @@ def _open(name_or_path: str | Path, home: Path | None) -> Store:
                 f"{name} is not prepared (prepared: {', '.join(prepared) or 'none'}): "
                 f"see `episodes prepare {dataset} --help`"
             )
+    if (Path(name) / FILE_NAME).is_file():
+        raise UsageError(
+            f"unknown dataset {name!r}: to open the store in the folder of that name, type ./{name}"
+        )
     raise unknown_name("dataset", name, sorted({*manifest.names(), *prepared}))
 
 

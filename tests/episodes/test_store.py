@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+import episodes
 from episodes.errors import EpisodesError, UsageError
 from episodes.store import Store
 from episodes.store.layout import read_info, write_info
@@ -41,6 +42,16 @@ def test_any_hdf5_reader_sees_the_same_rows(tiny_store: Store) -> None:
         np.testing.assert_array_equal(file["images"][:], tiny_store.images(np.arange(320)))
         ids = [image_id.decode() for image_id in file["ids"][:]]
     assert ids == tiny_store.ids(np.arange(320))
+
+
+def test_a_store_in_the_current_folder_is_opened_by_its_path(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copied.parent)
+    copied.rename("own-store")
+    with pytest.raises(UsageError, match=r"unknown dataset 'own-store'.* type \./own-store"):
+        episodes.open("own-store")
+    assert len(episodes.open("./own-store").class_names) == 16
 
 
 def test_rows_come_into_the_callers_buffer(tiny_store: Store) -> None:

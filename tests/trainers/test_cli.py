@@ -15,6 +15,7 @@ import torch
 from click.testing import Result
 
 import episodes
+from tests.trainers.conftest import write_store
 from trainers.checkpoint import load
 from trainers.learner import build
 from trainers.presets import PRESETS
@@ -162,6 +163,24 @@ def test_an_evaluation_repeats_the_test_or_changes_it(
     assert f"of grey halves.train {told}" in other.stdout
     [path] = Path("run").glob("eval-grey-*-halves.train-5w2s2q-3steps-5episodes-seed0.json")
     assert np.shape(json.loads(path.read_text())["rates"]["test"]["mean"]) == (3,)
+
+
+def test_a_run_is_evaluated_on_several_datasets_at_once(
+    train: Callable[..., Result], command: Callable[..., Result], tmp_path: Path
+) -> None:
+    train(*TINY, "--out", "run")
+    a, b, c = (write_store(tmp_path / name) for name in "abc")
+    for flags in (
+        ("run", "--dataset", a, b, c, "--shot", 2),
+        ("run", "--shot", 2, "--dataset", a, "--dataset", b, "--dataset", c),
+    ):
+        several = json.loads(command("eval", *flags, "--json").stdout)
+        assert [results["test"]["dataset"] for results in several] == ["a", "b", "c"]
+        assert {results["test"]["shot"] for results in several} == {2}
+    first = json.loads(command("eval", "--dataset", a, "run", "--json").stdout)
+    assert first["test"]["dataset"] == "a"
+    unknown = error_line(command("eval", "run", "--dataset", a, "grey"), 2)
+    assert "unknown dataset 'grey'" in unknown
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -192,10 +193,10 @@ def outcome(paper: str | None, *means: float | None, interval: float = 0.5) -> O
     return Outcome(cell, tuple(seeds), (), 9)
 
 
-def test_intervals_that_overlap_agree() -> None:
-    assert outcome("2 ± 1", 3.4).verdict == "agrees"  # 2.9 to 3.9 and 1 to 3.
-    assert outcome("2 ± 1", 3.6).verdict == "higher"
-    assert outcome("2 ± 1", 0.4).verdict == "lower"
+def test_differences_whose_interval_has_zero_in_it_agree() -> None:
+    assert outcome("2 ± 1", 3.1).verdict == "agrees"  # 1.1 ± 1.118, of 1 and 0.5.
+    assert outcome("2 ± 1", 3.2).verdict == "higher"
+    assert outcome("2 ± 1", 0.8).verdict == "lower"
     assert outcome("3 (9)", 3.6).verdict == "higher"  # What is in brackets is no interval.
     assert outcome("3", math.nan).verdict == "not finite"
     assert outcome(None, 3.0).verdict == outcome("3").verdict == outcome("3", None).verdict == ""
@@ -257,7 +258,8 @@ def test_a_table_is_trained_once_and_told(small: Table, tmp_path: Path) -> None:
     assert "| 1 of 3 (budget) |" in page and "**Limited by a budget**: 1 iterations" in page
     assert "- error other: it is not here" in page
     data = json.loads((tmp_path / "small.json").read_text())
-    assert data["cells"][0]["seeds"][1]["measured"]["mean"] == means[1]
+    second = data["cells"][0]["seeds"][1]
+    assert second["measured"]["mean"] == means[1] and second["run"] == f"runs/{name}-seed2"
     rows = list(csv.DictReader((tmp_path / "small.csv").open()))
     assert [row["paper"] for row in rows] == ["9.5", "1.0", "1760.0", "2.0"]
     assert (tmp_path / "small.png").read_bytes().startswith(b"\x89PNG")
@@ -282,6 +284,25 @@ def test_a_run_that_fails_is_told(small: Table, tmp_path: Path) -> None:
     [found] = made(request)
     assert found.ours.mean is None and "the loss is" in found.failures[0]
     assert "| failed |" in writing.markdown(request, [found])
+
+
+def test_a_table_without_a_paper_has_no_columns_for_it(small: Table, tmp_path: Path) -> None:
+    cell = replace(small.cells[0], paper=None)
+    hardware = {"cpu": "Abacus", "cores": 2, "threads": 1, "device": "cpu"}
+    seed = Seed(
+        *(1, "runs/a", "trainers run", Measured(0.25, 0.5), 2, "0123456789abcdef" * 4),
+        *({"training": 1.5}, hardware, ()),
+    )
+    page = writing.markdown(Request(small, (cell,), tmp_path), [Outcome(cell, (seed,), (), 3)])
+    assert page.splitlines()[2:5] == [
+        "| cell | ours | iterations |",
+        "| --- | --- | --- |",
+        f"| {cell.name} | 0.250 ± 0.500 | 3 |",
+    ]
+    assert "agrees" not in page and "paper" not in page
+    assert f"| {cell.name} | 1 | 2 | 2 | `0123456789abcdef` |" in page
+    assert page.count("| cell | seed |") == 1
+    assert page.endswith("Hardware: Abacus, 2 cores, 1 threads a run, on cpu.")
 
 
 def test_tables_and_cells_are_listed(command: Callable[..., Result]) -> None:

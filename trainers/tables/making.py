@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import episodes
-from episodes.errors import EpisodesError, UsageError
-from trainers import catalog
+from episodes.errors import EpisodesError
 from trainers.config import DEFAULTS, Settings
 from trainers.grids.cell import Cell
 from trainers.grids.grid import Engine, finish
@@ -94,30 +92,6 @@ def run_name(settings: Mapping[str, Value]) -> str:
     shape = "".join(f"{settings[name]}{letter}" for name, letter in counts if name in settings)
     parts = (named["dataset"], shape, named["algo"], named["lr"], digest)
     return "-".join(str(part) for part in parts if part)
-
-
-def check_prepared(request: Request) -> None:
-    """Raises UsageError, in one line for all of them, for datasets that are not prepared."""
-    wanted = {
-        dataset
-        for cell in request.runnable
-        for dataset in (str(cell.settings["dataset"]), cell.tested_on)
-        if dataset is not None and not catalog.is_regression(dataset)
-    }
-    if missing := sorted(dataset for dataset in wanted if not _is_prepared(dataset)):
-        commands = ", ".join(f"`episodes prepare {dataset}`" for dataset in missing)
-        raise UsageError(
-            f"{request.table.name} needs {', '.join(missing)}, not prepared: type {commands}, or "
-            "choose cells without by --cells"
-        )
-
-
-def _is_prepared(dataset: str) -> bool:
-    try:
-        episodes.open(dataset)
-    except UsageError:
-        return False
-    return True
 
 
 def _each_once(runs: Sequence[Cell]) -> list[Cell]:

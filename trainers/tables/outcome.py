@@ -11,8 +11,8 @@ from trainers import report
 from trainers.assessment import evaluate_run
 from trainers.grids.cell import Cell
 from trainers.progress import Progress
-from trainers.source_table import split_of
 from trainers.tables.making import Request
+from trainers.tables.planning import split_of_test
 from trainers.tables.quantities import Measured
 from trainers.tables.table import TableCell
 
@@ -23,7 +23,8 @@ NORMAL = 1.96
 
 @dataclass(frozen=True)
 class Seed:
-    """A run of a cell: what it measured, of which run and tasks, and what a reader must know."""
+    """A run of a cell: its folder in OUT, what it measured of which tasks, and what a reader must
+    know."""
 
     seed: int
     run: str
@@ -78,15 +79,14 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """`agrees` where our interval and the paper's overlap, one that is not there being a point;
-        else `higher` or `lower`; nothing where one of the two has no figure."""
-        difference, paper = self.difference.mean, self.cell.paper
-        if difference is None or paper is None:
+        """`agrees` where the interval of the difference has 0 in it, else `higher` or `lower`;
+        nothing where one of the two has no figure."""
+        difference = self.difference
+        if difference.mean is None:
             return ""
-        margin = (self.ours.interval or 0) + (paper.interval or 0) + self.cell.quantity.rounding
-        if abs(difference) <= margin:
+        if abs(difference.mean) <= (difference.interval or 0) + self.cell.quantity.rounding:
             return "agrees"
-        return "higher" if difference > 0 else "lower" if difference < 0 else "not finite"
+        return "higher" if difference.mean > 0 else "lower" if difference.mean < 0 else "not finite"
 
 
 def outcomes(
@@ -125,16 +125,14 @@ def _seed(
     trained = tested = directory.read_results()
     if cell.tested_on is not None:
         progress.note(f"{run.name} on {cell.tested_on}")
-        is_official = cell.settings.get("sampler") == "meta-dataset"
-        split = split_of(cell.tested_on) if is_official else "test"
         _, tested = evaluate_run(
-            *(directory.path, cell.tested_on, split, {}, progress),
+            *(directory.path, cell.tested_on, split_of_test(cell), {}, progress),
             reuse=True,
             allow_overlap=allow_overlap,
         )
     return Seed(
         seed=int(run.settings["seed"]),
-        run=str(directory.path),
+        run=directory.path.relative_to(request.out).as_posix(),
         command=run.command,
         measured=cell.quantity.of(directory, tested),
         iteration=trained["checkpoint"]["iteration"],

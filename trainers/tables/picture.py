@@ -47,7 +47,9 @@ def draw(table: Table, outcomes: Sequence[Outcome]) -> bytes:
         unit = f", {quantity.unit}" if quantity.unit else ""
         axes.set_xlabel(quantity.name.replace("_", " ") + unit)
         axes.grid(axis="x", alpha=0.3)
-    kinds: dict[str, dict[str, Any]] = {"paper": {"color": PAPER, "marker": "s", "markersize": 5}}
+    kinds: dict[str, dict[str, Any]] = {}
+    if any(outcome.cell.paper for outcome in outcomes):
+        kinds["paper"] = {"color": PAPER, "marker": "s", "markersize": 5}
     if not all(outcome.is_limited for outcome in outcomes):
         kinds["ours"] = {"color": OURS, "marker": "o"}
     if any(outcome.is_limited for outcome in outcomes):

@@ -15,9 +15,10 @@ from trainers.tables.outcome import Outcome
 from trainers.tables.quantities import Measured, Quantity
 
 AGREEMENT = (
-    "`agrees`: our 95 % interval and the paper's overlap; one that is not there counts as a point. "
-    "The interval of a difference is that of two independent means."
+    "`agrees`: the 95 % interval of the difference, that of two independent means, has 0 in it; a "
+    "figure without an interval counts as exact."
 )
+OF_A_PAPER = "What the paper leaves open, and how it is set here:"
 OF_ONE_SEED = "Our intervals are over test tasks, of one training seed: they say nothing of seeds."
 OF_SEEDS = "Our intervals are Student's over the means of {} training seeds on the same test tasks."
 
@@ -25,25 +26,28 @@ OF_SEEDS = "Our intervals are Student's over the means of {} training seeds on t
 def markdown(request: Request, outcomes: Sequence[Outcome]) -> str:
     """The page of a table: the cells, how they were made, what is open, and what cannot be run."""
     table = request.table
+    has_figures = any(outcome.cell.paper for outcome in outcomes)
     lines = [
         f"# {table.name}: {table.title}",
         "",
-        "| cell | paper | ours | difference | | iterations |",
-        "|---|---|---|---|---|---|",
-        *(_line(outcome) for outcome in outcomes),
+        *_cells(outcomes, has_figures),
         "",
-        AGREEMENT,
+        *([AGREEMENT] if has_figures else []),
         OF_ONE_SEED if request.seeds == 1 else OF_SEEDS.format(request.seeds),
+        "",
+        f"![The figures of the table with their intervals]({table.name}.png)",
     ]
     if limited := [outcome for outcome in outcomes if outcome.is_limited]:
         lines += ["", _budget_told(request, limited)]
     if notes := _notes(outcomes):
         lines += ["", "What to know of our figures:", "", *notes]
-    lines += ["", "What the paper leaves open, and how it is set here:", ""]
+    lines += ["", OF_A_PAPER if has_figures else "The protocol:", ""]
     lines += [f"- {line}" for line in table.open]
     reasons = [f"- {o.cell.name}: {o.cell.why_not}" for o in outcomes if o.cell.why_not]
     if reasons:
         lines += ["", "Not run:", "", *reasons]
+    if any(outcome.seeds for outcome in outcomes):
+        lines += ["", f"The runs; their commands are in `{table.name}.json`:", "", *_runs(outcomes)]
     return "\n".join(lines)
 
 
@@ -55,16 +59,24 @@ def _budget_told(request: Request, limited: Sequence[Outcome]) -> str:
     return (
         f"**Limited by a budget**{came_to}: {count:,} iterations in each of {len(limited)} cells "
         f"in place of their own, as `--budget '{count} iterations'` has it. These are no "
-        "reproductions of the paper's figures."
+        "reproductions."
     )
 
 
-def _line(outcome: Outcome) -> str:
+def _cells(outcomes: Sequence[Outcome], has_figures: bool) -> list[str]:
+    """The table itself; without the columns of the paper where it has no figure."""
+    heads = ("cell", "paper", "ours", "difference", "", "iterations")
+    lines = [heads, ("---",) * 6, *(_texts(outcome) for outcome in outcomes)]
+    kept = range(6) if has_figures else (0, 2, 5)
+    return [f"| {' | '.join(line[place] for place in kept)} |" for line in lines]
+
+
+def _texts(outcome: Outcome) -> tuple[str, ...]:
     cell, ours, difference = outcome.cell, outcome.ours, outcome.difference
     own = int(cell.settings["iterations"])
     limited = f"{outcome.iterations:,} of {own:,} (budget)"
     iterations = limited if outcome.is_limited else f"{own:,}"
-    texts = (
+    return (
         cell.name,
         paper_text(cell),
         _text(cell.quantity, ours) if outcome.seeds else _why_none(outcome),
@@ -72,7 +84,6 @@ def _line(outcome: Outcome) -> str:
         outcome.verdict,
         "" if cell.why_not else iterations,
     )
-    return f"| {' | '.join(texts)} |"
 
 
 def _why_none(outcome: Outcome) -> str:
@@ -98,6 +109,26 @@ def _notes(outcomes: Sequence[Outcome]) -> list[str]:
     return [f"- {', '.join(cells)}: {note}" for note, cells in about.items()]
 
 
+def _runs(outcomes: Sequence[Outcome]) -> list[str]:
+    """A line a run: what it took, and the tasks that it was tested on; then the machines."""
+    lines = [
+        "| cell | seed | iteration tested | training, s | test tasks |",
+        "|---|---|---|---|---|",
+    ]
+    machines = dict.fromkeys(
+        "{cpu}, {cores} cores, {threads} threads a run, on {device}".format_map(seed.hardware)
+        for outcome in outcomes
+        for seed in outcome.seeds
+    )
+    lines += [
+        f"| {outcome.cell.name} | {seed.seed} | {seed.iteration:,} | "
+        f"{seed.seconds['training']:.0f} | `{seed.fingerprint[:16]}` |"
+        for outcome in outcomes
+        for seed in outcome.seeds
+    ]
+    return [*lines, "", f"Hardware: {'; '.join(machines)}."]
+
+
 def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """A row a cell, in the unit of its figures, as plain data."""
     return [
@@ -107,6 +138,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             "row": outcome.cell.row,
             "quantity": outcome.cell.quantity.name,
             "unit": outcome.cell.quantity.unit,
+            "paper_prints": None if outcome.cell.paper is None else outcome.cell.paper.text,
             "paper": None if outcome.cell.paper is None else outcome.cell.paper.mean,
             "paper_interval": None if outcome.cell.paper is None else outcome.cell.paper.interval,
             "ours": outcome.ours.mean,

@@ -71,7 +71,7 @@ def cell(name: str, command: str, **others: object) -> dict[str, object]:
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Path:
-    """A folder with the JSON of two tables, one of them with its page beside it."""
+    """A folder with the JSON of two tables."""
     maml, l2f = "trainers run --algo maml --lr alfa", "trainers run --l2f --multi-step-epochs 3"
     contents = {
         "first": [
@@ -83,7 +83,6 @@ def tables(tmp_path: Path) -> Path:
     }
     for name, cells in contents.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({"table": name, "cells": cells}))
-    (tmp_path / "first.md").touch()
     return tmp_path
 
 
@@ -102,7 +101,7 @@ def test_results_are_the_measured_cells_in_which_the_name_was_used(tables: Path)
 
 
 def test_what_a_command_leaves_out_has_its_default(tables: Path) -> None:
-    expected = ["| [second](../results/tables/second.json) | waves L2F | 60,000 | 1.250 | - |"]
+    expected = ["| [second](../results/tables/second.md) | waves L2F | 60,000 | 1.250 | - |"]
     for used in (
         "algorithms/anil",
         "rates/personalized",

@@ -1,7 +1,7 @@
 """Every command line of README.md and docs/ names commands, flags and choices that there are.
 
-Blocks of language bash are run by test_readme.py too; those of language text, which need a GPU, a
-download or days, are checked by this alone.
+Blocks of language bash are run by test_readme.py too; those of language text or console, which need
+a GPU, a download or days, are checked by this alone.
 """
 
 import re
@@ -17,7 +17,9 @@ from episodes.errors import UsageError
 
 ROOT = README.parent
 PROGRAMS: dict[str, click.Command] = {"episodes": episodes.cli.main, "trainers": trainers.cli.main}
-CALL = re.compile(r"(?:\w+=\S* +)*(?:\.venv/bin/)?(?P<call>(?:episodes|trainers) +[a-z-].*)")
+CALL = re.compile(
+    r"(?:\$ +)?(?:\w+=\S* +)*(?:\.venv/bin/)?(?P<call>(?:episodes|trainers) +[a-z-].*)"
+)
 
 
 def calls(code: str) -> list[list[str]]:
@@ -55,7 +57,7 @@ COMMAND_LINES = [
     pytest.param(words, id=f"{page.relative_to(ROOT)}:{block.line}: {' '.join(words)[:60]}")
     for page in [README, *sorted((ROOT / "docs").rglob("*.md"))]
     for block in fenced_blocks(page.read_text(encoding="utf-8"))
-    if block.language in ("bash", "text")
+    if block.language in ("bash", "console", "text")
     for words in calls(block.code)
 ]
 
@@ -67,7 +69,7 @@ def test_command_line_is_one_that_there_is(words: list[str]) -> None:
 
 def test_calls_are_found_behind_paths_settings_and_continuations() -> None:
     code = (
-        "A=1 .venv/bin/trainers run --algo \\\n  maml > log  # why\n"
+        "$ A=1 .venv/bin/trainers run --algo \\\n  maml > log  # why\n"
         "python x.py && episodes info 'my store' | head\n"
     )
     assert calls(code) == [["trainers", "run", "--algo", "maml"], ["episodes", "info", "my store"]]

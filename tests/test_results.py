@@ -19,6 +19,7 @@ OTHER_TABLES = (
     "alfa_table_3",
     "alpha_maml",
     "harmonic",
+    "lake",
     "meta_dataset",
     "sampler_study",
     "sinusoid",
@@ -51,6 +52,20 @@ def test_the_page_shows_the_result(result: dict[str, Any]) -> None:
     assert f"{100 * test['accuracy']:.2f} ± {100 * test['interval']:.2f}" in pages
     assert test["fingerprint"] in pages
     assert result["command"] in pages
+
+
+def test_the_page_of_lake_s_runs_has_what_was_measured() -> None:
+    page = (FOLDER.parent / "lake.md").read_text(encoding="utf-8").replace("\n", " ")
+    measured = json.loads((FOLDER / "lake.json").read_text(encoding="utf-8"))
+    for bn in ("batch", "support"):
+        error, figure = 100 * measured[bn]["error"], measured[bn]
+        mean = f"{100 * figure['accuracy']:.2f} ± {100 * figure['interval']:.2f} %"
+        assert re.search(rf"`--bn {bn}` \| {error:.2f} % \| {mean} \|", page)
+    assert measured["batch"]["right"] == round(400 * sum(measured["batch"]["runs"].values()) / 20)
+    test, seconds = measured["episodes"]["test"], measured["episodes"]["seconds"]["training"]
+    accuracy = f"{100 * test['accuracy']:.2f} ± {100 * test['interval']:.2f} %"
+    assert f"error of {100 * (1 - test['accuracy']):.2f} %: {accuracy}" in page
+    assert f"{seconds:.0f} seconds of training" in page and measured["command"] in page
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)

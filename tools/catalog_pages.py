@@ -129,8 +129,7 @@ def read_tables(folder: Path) -> list[Measured]:
     found = []
     for path in sorted(folder.glob("*.json")):
         table = json.loads(path.read_text(encoding="utf-8"))
-        page = path.with_suffix(".md")
-        link = f"[{table['table']}](../results/tables/{(page if page.exists() else path).name})"
+        link = f"[{table['table']}](../results/tables/{path.stem}.md)"
         cells = [cell for cell in table["cells"] if cell["seeds"] and cell["ours"] is not None]
         found += [measured(link, cell) for cell in cells]
     return found

@@ -100,12 +100,12 @@ def main(notebooks: tuple[Path, ...]) -> None:
             notebook = executed(path, Path(folder))
         if lines := machine_paths(notebook):
             raise click.ClickException(f"{path}: an output holds a machine path: {lines[0]}")
-        written = nbformat.writes(notebook) + "\n"
+        written = f"{nbformat.writes(notebook)}\n".encode()
         if len(written) > MOST_BYTES:
             raise click.ClickException(
                 f"{path}: {len(written):,} bytes with its outputs, expected {MOST_BYTES:,} at most"
             )
-        path.write_text(written, encoding="utf-8")
+        path.write_bytes(written)
         click.echo(f"{path.name}: {len(written):,} bytes")
 
 

@@ -47,7 +47,7 @@ def has_recorded_classes(stores: Sequence[Store], recorded: Mapping[str, Any]) -
     if scheme is None:
         return True
     is_there = all(scheme in store.info.splits for store in stores)
-    return is_there and _classes_digest(stores, scheme) == recorded["classes_digest"]
+    return is_there and _classes_digest(stores, scheme) == recorded.get("classes_digest")
 
 
 def marks_of(stores: Sequence[Store]) -> tuple[str, ...]:
@@ -96,8 +96,6 @@ def figures(training: Sequence[str], test: Sequence[str]) -> Figures:
 
 def overlap(trained: Trained, tested: Sequence[Store], split: str) -> Figures | None:
     """How many classes of `split` were trained on, and images outside of them; None: not known."""
-    if trained.classes is None:
-        return None
     return shared(trained, [overlaps.of_store(store, split) for store in tested])
 
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from episodes.cli import main as episodes_main
+from episodes.errors import UsageError
 from tests.trainers.grid_cells import InThisProcess
 from tests.trainers.test_cli import error_line
 from tests.trainers.test_marks import birds
@@ -51,7 +52,7 @@ def small(trained: object, tested: object, way: int = 2) -> Table:
 
 
 def refusal(table: Table, allow_overlap: bool = False) -> str:
-    with pytest.raises(Exception) as refused:
+    with pytest.raises(UsageError) as refused:
         planning.check(table.name, table.cells, allow_overlap)
     return str(refused.value)
 
@@ -124,6 +125,12 @@ def test_what_to_prepare_is_told(command: Callable[..., Result]) -> None:
     )
     turned = error_line(command("table", "omniglot"), 2)
     assert "needs omniglot-rotations, not prepared: type `episodes prepare omniglot --rot" in turned
+
+
+def test_functions_need_no_preparing() -> None:
+    [cell] = preparing.with_own_images(small("sinusoid", "harmonic").chosen(["there ANIL"]))
+    assert cell.why_not is None
+    preparing.check_prepared("small", [cell])
 
 
 def test_cells_wait_for_images_of_one_s_own(tmp_path: Path) -> None:

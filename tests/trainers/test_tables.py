@@ -302,7 +302,7 @@ def test_a_table_without_a_paper_has_no_columns_for_it(small: Table, tmp_path: P
     assert "agrees" not in page and "paper" not in page
     assert f"| {cell.name} | 1 | 2 | 2 | `0123456789abcdef` |" in page
     assert page.count("| cell | seed |") == 1
-    assert page.endswith("Hardware: Abacus, 2 cores, 1 threads a run, on cpu.")
+    assert page.endswith("Hardware: Abacus, 2 cores, --threads 1, --device cpu.")
 
 
 def test_tables_and_cells_are_listed(command: Callable[..., Result]) -> None:

@@ -29,9 +29,9 @@ def check_prepared(table: str, cells: Sequence[TableCell]) -> None:
         dataset
         for cell in cells
         for dataset in (str(cell.settings["dataset"]), cell.tested_on)
-        if dataset is not None and not catalog.is_regression(dataset)
+        if dataset is not None
     }
-    if missing := sorted(dataset for dataset in wanted if not _is_prepared(dataset)):
+    if missing := sorted(dataset for dataset in wanted if not _is_there(dataset)):
         commands = ", ".join(f"`episodes prepare {_asked_of_prepare(name)}`" for name in missing)
         raise UsageError(
             f"{table} needs {', '.join(missing)}, not prepared: type {commands}, or "
@@ -47,7 +47,7 @@ def _asked_of_prepare(dataset: str) -> str:
 
 def _why_no_images(cell: TableCell) -> str | None:
     own = cell.tested_on
-    if own is None or cell.why_not is not None or own in manifest.names() or _is_prepared(own):
+    if own is None or cell.why_not is not None or own in manifest.names() or _is_there(own):
         return None
     return (
         f"{own} are images of your own: `episodes prepare folder PATH --name {own} "
@@ -55,7 +55,9 @@ def _why_no_images(cell: TableCell) -> str | None:
     )
 
 
-def _is_prepared(dataset: str) -> bool:
+def _is_there(dataset: str) -> bool:
+    if catalog.is_regression(dataset):
+        return True
     try:
         episodes.open(dataset)
     except UsageError:

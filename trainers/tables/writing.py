@@ -116,7 +116,7 @@ def _runs(outcomes: Sequence[Outcome]) -> list[str]:
         "|---|---|---|---|---|",
     ]
     machines = dict.fromkeys(
-        "{cpu}, {cores} cores, {threads} threads a run, on {device}".format_map(seed.hardware)
+        "{cpu}, {cores} cores, --threads {threads}, --device {device}".format_map(seed.hardware)
         for outcome in outcomes
         for seed in outcome.seeds
     )

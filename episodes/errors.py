@@ -27,6 +27,12 @@ def some_of(names: Iterable[str], most: int = 5, between: str = ", ") -> str:
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is none of `known`, with the nearest match where there is one."""
     names = list(known)
-    nearest = get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return UsageError(f"unknown {kind} {name!r}: {hint}(known: {', '.join(names) or 'none'})")
+    return UsageError(
+        f"unknown {kind} {name!r}{did_you_mean(name, names)} (known: {', '.join(names) or 'none'})"
+    )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`: did you mean 'NEAREST'?`, or nothing where none of `known` is near to `name`."""
+    nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f": did you mean {nearest[0]!r}?" if nearest else ""

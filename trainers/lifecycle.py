@@ -24,6 +24,7 @@ from trainers.sources import Source, open_source
 from trainers.tracking import OpenTracker
 from trainers.tracking.tracker import figures_of_test, tell_finished
 from trainers.training import Training
+from trainers.wording import plural
 
 FEWEST_RELATED = 3
 
@@ -130,7 +131,8 @@ def finish(
     config = run.config
     progress.note(
         f"{directory.path}: {config.algo} with {config.lr} rates on {run.source.name} "
-        f"{config.split}, {config.shape}, {config.iterations} iterations"
+        f"{config.split}, {config.shape}, {config.iterations} "
+        f"{plural('iteration', config.iterations)}"
     )
     if run.streams.validation is None:
         why = (

@@ -56,12 +56,16 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Model:
-    """A trained learner's initial weights and meta-parameters, with all that it takes to adapt."""
+    """A trained learner's initial weights and meta-parameters, with all that it takes to adapt.
+
+    `notes` say what to know of where they are from.
+    """
 
     facts: ModelFacts
     learner: Learner
     params: Params = field(repr=False)
     meta: Params = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     def adapt(
         self, inputs: Any, targets: Any, steps: int | None = None, bn: str | None = None

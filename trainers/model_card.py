@@ -6,6 +6,7 @@ from episodes.version import installed_version
 from trainers import catalog
 from trainers.metrics import METRICS
 from trainers.model import ModelFacts
+from trainers.wording import plural
 
 LOADING = """```python
 from trainers import load
@@ -22,7 +23,7 @@ def card(facts: ModelFacts, folder: str) -> str:
 
 def _lines(facts: ModelFacts, folder: str) -> Iterator[str]:
     config, recorded = facts.config, facts.trained_on
-    yield f"# {config.algo} with {config.lr} rates, trained on {recorded['name']}"
+    yield f"# {catalog.title(config.algo, config.lr)}, trained on {recorded['name']}"
     yield ""
     yield from _what_it_is(facts)
     yield from ("", "## Load it", "", f"`pip install 'fewshot-episodes[train]'`{_version()}.", "")
@@ -41,8 +42,9 @@ def _lines(facts: ModelFacts, folder: str) -> Iterator[str]:
     yield f"- Licence of the dataset: {facts.licence or 'not known'}"
     yield f"- Training tasks: {config.training_shape}, {config.train_query} queries"
     yield (
-        f"- {facts.iteration} of {config.iterations} outer iterations of "
-        f"{config.meta_batch_size} tasks, seed {config.seed}"
+        f"- {facts.iteration} of {config.iterations} outer "
+        f"{plural('iteration', config.iterations)} of "
+        f"{config.meta_batch_size} {plural('task', config.meta_batch_size)}, seed {config.seed}"
     )
     yield f"- Versions: {', '.join(f'{name} {v}' for name, v in facts.versions.items())}"
     yield from ("", "## Results", "", *_results(facts))

@@ -36,7 +36,10 @@ def export_run(run: Path, out: Path | None, checkpoint: str) -> None:
     """
     from trainers.model_files import export
 
-    click.echo(f"model of {run} -> {export(run, out, checkpoint)}")
+    written, notes = export(run, out, checkpoint)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"model of {run} -> {written}")
 
 
 @click.command("adapt")

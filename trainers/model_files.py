@@ -1,6 +1,7 @@
 """Model files: a run's weights, settings and card in a folder, and models read from either."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from trainers.outer_state import (
     weights_among,
 )
 from trainers.recorded import best_checkpoint, read_config
-from trainers.run_directory import RunDirectory
+from trainers.run_directory import MAKE_A_RUN, RunDirectory
 from trainers.sources import USUAL_RESIZE
 
 FORMAT = "trainers-model/1"
@@ -49,9 +50,17 @@ OF_THE_MACHINE = (
 def load(path: str | Path, device: str = "cpu") -> Model:
     """The model in a folder that `trainers export` wrote, or a run's best checkpoint.
 
-    Raises EpisodesError where the folder is incomplete, damaged, or of another version.
+    Warns of a run that is not finished. Raises EpisodesError where the folder is incomplete,
+    damaged, or of another version.
     """
-    path = Path(path)
+    model = read(Path(path), device)
+    for note in model.notes:
+        warnings.warn(note, stacklevel=2)
+    return model
+
+
+def read(path: Path, device: str = "cpu") -> Model:
+    """As `load`, with what it would warn of in the model's `notes`."""
     if RunDirectory(path).config.exists():
         return model_of_run(path, device=device)
     return _exported(path, device)
@@ -68,12 +77,29 @@ def model_of_run(path: Path, checkpoint: str = BEST, device: str = "cpu") -> Mod
     file, iteration = _chosen(directory, position, checkpoint)
     facts = _facts(config, tables, iteration, _results_of(directory, iteration))
     learner = _learner(facts, device)
-    return Model(facts, learner, *load_weights(file, directory.advice, config, learner))
+    weights = load_weights(file, directory.advice, config, learner)
+    return Model(facts, learner, *weights, _unfinished(directory, config, position, iteration))
 
 
-def export(path: Path, out: Path | None = None, checkpoint: str = BEST) -> Path:
+def _unfinished(
+    directory: RunDirectory, config: RunConfig, position: Position, iteration: int
+) -> tuple[str, ...]:
+    """The note on a run whose checkpoint of this iteration is used before the run is finished."""
+    if directory.results.exists():
+        return ()
+    is_last = iteration == position.iteration
+    used = "its last checkpoint" if is_last else f"its checkpoint of iteration {iteration:,}"
+    return (
+        f"{directory.path} is not finished (iteration {position.iteration:,} of "
+        f"{config.iterations:,}): {used} is used",
+    )
+
+
+def export(
+    path: Path, out: Path | None = None, checkpoint: str = BEST
+) -> tuple[Path, tuple[str, ...]]:
     """Write the model of a run to the folder `out` (default: `model` in the run's), whole or not at
-    all; the folder.
+    all; the folder, and the notes on the model.
 
     It holds model.safetensors, config.json and card.md. The settings name the dataset, and no path
     of this machine. Raises UsageError where the folder is there already, and as `model_of_run`.
@@ -90,14 +116,22 @@ def export(path: Path, out: Path | None = None, checkpoint: str = BEST) -> Path:
             described = _as_json(facts, file_sha256(folder / WEIGHTS))
             write_whole(folder / CARD, card(facts, target.name).encode())
             write_whole(folder / CONFIG, (json.dumps(described, indent=1) + "\n").encode())
-    return target
+    return target, model.notes
 
 
 def _exported(path: Path, device: str) -> Model:
+    make_one = f"{MAKE_A_RUN}, or `trainers export RUN --out DIR`"
     if not path.is_dir():
-        raise UsageError(f"{path}: no such folder; expected a run, or what `trainers export` wrote")
+        raise UsageError(
+            f"{path}: no such directory; expected a run, or an exported model: {make_one}"
+        )
+    if not (path / CONFIG).exists():
+        raise UsageError(
+            f"{path} is neither a run (no config.toml in it) nor an exported model (no {CONFIG}): "
+            + make_one
+        )
     again = f"export it again with `trainers export RUN --out {path}`"
-    values = read_sealed(path / CONFIG, "model", FORMAT, again, absent=f": {again}")
+    values = read_sealed(path / CONFIG, "model", FORMAT, again)
     try:
         sha256 = values.pop("weights_sha256")
         facts = _parsed(values)

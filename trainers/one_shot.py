@@ -12,7 +12,7 @@ from trainers import lake_runs, marks, provenance
 from trainers.files import write_whole
 from trainers.lake_runs import CHARACTERS, OneShotRun
 from trainers.model import Model, ModelFacts
-from trainers.model_files import load
+from trainers.model_files import read
 from trainers.tasks.metrics import confidence_interval
 
 DATASET, EVALUATION_SET = "omniglot", "lake.test"
@@ -33,7 +33,7 @@ def evaluate_on_runs(
     UsageError for a model of regression or of fewer classes, and, without `allow_overlap`, for one
     that was trained on characters of the evaluation set; EpisodesError as `lake_runs.read_runs`.
     """
-    model = load(path)
+    model = read(path)
     if model.facts.is_regression:
         raise UsageError(f"{path} predicts values, no classes: give a run that classifies images")
     overlap, warnings = _trained_on_evaluation_set(model.facts)
@@ -44,7 +44,7 @@ def evaluate_on_runs(
         )
     runs = lake_runs.read_runs(runs_path)
     found = [_classified(model, run, steps, bn) for run in runs]
-    right, notes = [hits for hits, _ in found], found[0][1]
+    right, notes = [hits for hits, _ in found], [*model.notes, *found[0][1]]
     accuracies = np.array(right) / CHARACTERS
     fingerprint = lake_runs.fingerprint(runs)
     if fingerprint != lake_runs.PUBLISHED:

@@ -29,12 +29,14 @@ class OwnImages:
 
 @dataclass(frozen=True)
 class OwnTask:
-    """Support and query images, the classes that labels number, and notes on what was found."""
+    """Support and query images, the classes that labels number, notes on what was found, and
+    whether pictures lost their colours."""
 
     classes: tuple[str, ...]
     support: OwnImages
     query: OwnImages
     notes: tuple[str, ...]
+    lost_colours: bool = False
 
 
 def read_task(support: Path, query: Path, channels: int, prepare: Prepare) -> OwnTask:
@@ -71,7 +73,8 @@ def read_task(support: Path, query: Path, channels: int, prepare: Prepare) -> Ow
     found += [f"--query: {note}" for note in notes]
     if known := sum(mark in shown.marks for mark in to_classify.marks):
         found.append(f"{known} of the query images are in the support set too: they test nothing")
-    return OwnTask(classes, shown, to_classify, tuple(found))
+    lost_colours = channels == 1 and any(map(_has_colours, (*support_files, *files)))
+    return OwnTask(classes, shown, to_classify, tuple(found), lost_colours)
 
 
 def _in_order(
@@ -81,6 +84,11 @@ def _in_order(
     items = sorted(collection.items, key=lambda item: classes.index(item.class_name))
     labels = np.array([classes.index(item.class_name) for item in items])
     return [Path(item.place) for item in items], labels, list(collection.notes)
+
+
+def _has_colours(file: Path) -> bool:
+    pixels = images.decode(read_file(str(file)), str(file), channels=3)
+    return bool((pixels != pixels[..., :1]).any())
 
 
 def _read(

@@ -10,7 +10,8 @@ import numpy as np
 
 from episodes.errors import UsageError
 from trainers.files import write_whole, writing
-from trainers.model_files import load
+from trainers.model import ModelFacts
+from trainers.model_files import read
 from trainers.own_images import OwnTask, read_task
 from trainers.prediction_sheet import prediction_sheet
 
@@ -50,7 +51,7 @@ def adapt_to_folders(
     Writes predictions.csv and predictions.png into `out`. Raises UsageError and EpisodesError as
     `model_files.load`, `Model.adapt` and `own_images.read_task`.
     """
-    model = load(path)
+    model = read(path)
     if model.facts.is_regression:
         raise UsageError(f"{path} predicts values, no classes: use trainers.load in Python")
     task = read_task(support, query, model.facts.input_shape[0], model.picture)
@@ -68,9 +69,24 @@ def adapt_to_folders(
         "bn": bn or model.facts.config.bn,
         **figures(predictions),
         "shown": shown,
-        "notes": [*task.notes, *adapted.notes(len(task.query.files))],
+        "notes": [
+            *model.notes,
+            *task.notes,
+            *_note_on_colours(task, model.facts),
+            *adapted.notes(len(task.query.files)),
+        ],
         "files": [str(out / TABLE), str(out / SHEET)],
     }
+
+
+def _note_on_colours(task: OwnTask, facts: ModelFacts) -> list[str]:
+    if not task.lost_colours:
+        return []
+    _, height, width = facts.input_shape
+    return [
+        f"the model was trained on {height} x {width} grey images of {facts.trained_on['name']}, "
+        "to which the colour pictures were brought"
+    ]
 
 
 def figures(predictions: Predictions) -> dict[str, Any]:

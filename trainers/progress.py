@@ -62,12 +62,21 @@ class Phase:
             parts.append(f"loss {self._averages['loss']:.3f}")
         if "figure" in self._averages and self.metric is not None:
             parts.append(f"{self.metric.name} {self.metric.text(self._averages['figure'])}")
-        units = self.done - self._first
-        seconds = time.monotonic() - self._began
+        units, seconds = self.done - self._first, self.seconds
         if units and seconds:
             parts.append(f"{units * self._episodes_per_unit / seconds:.0f} episodes/s")
-            parts.append(f"{clock(seconds / units * (self.total - self.done))} left")
+            parts.append(f"{clock(self.seconds_left)} left")
         return ", ".join(parts)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._began
+
+    @property
+    def seconds_left(self) -> float:
+        """By the pace since it began, of one unit or more."""
+        return self.seconds / (self.done - self._first) * (self.total - self.done)
 
 
 class Progress:

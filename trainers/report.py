@@ -76,8 +76,16 @@ def test_rates(evaluation: Evaluation, branches: BranchNames) -> Figures:
         "std": evaluation.rates.std(0).tolist(),
         "branches": _branch_shares(evaluation.branches, branches),
         "support_loss": evaluation.support_losses.mean(0).tolist(),
-        "grad_norm": np.sqrt(np.square(evaluation.grad_norms).sum(-1)).mean(0).tolist(),
+        "grad_norm": _mean_norms(evaluation.grad_norms),
     }
+
+
+def _mean_norms(grad_norms: np.ndarray) -> list[float]:
+    """The mean over the episodes of the whole gradient's norm, for each step, of the tensors'."""
+    if not grad_norms.size:  # Without an inner loop there is no axis of tensors.
+        return []
+    found: list[float] = np.sqrt(np.square(grad_norms).sum(-1)).mean(0).tolist()
+    return found
 
 
 def training_rates(

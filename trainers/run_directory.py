@@ -12,6 +12,7 @@ from episodes.errors import EpisodesError, UsageError
 from trainers.files import TEMPORARY, write_whole, writing
 
 LOCK = "lock"
+MAKE_A_RUN = "make one with `trainers run --out DIR`"
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,9 @@ def find(path: Path) -> RunDirectory:
     """The directory of a run that was begun; raises UsageError where there is none."""
     run = RunDirectory(path)
     if not path.is_dir():
-        raise UsageError(f"{path}: no such run directory")
+        raise UsageError(f"{path}: no such directory; expected a run: {MAKE_A_RUN}")
     if not run.config.exists():
-        raise UsageError(f"{path} holds no config.toml, so no run was begun in it")
+        raise UsageError(f"{path} holds no run (no config.toml in it): {MAKE_A_RUN}")
     return run
 
 

@@ -9,8 +9,9 @@ from episodes import EpisodeBatch, Stream
 from episodes.adapters.torch import DeviceStream, on_device
 from episodes.errors import UsageError
 from trainers import machine
+from trainers.class_counts import check_ways
 from trainers.config import RunConfig, Shape
-from trainers.sources import Source, TaskStream
+from trainers.sources import Source, StoreSource, TaskStream
 from trainers.tasks import RegressionBatch
 
 PART_OF_FREE_MEMORY = 4
@@ -84,6 +85,8 @@ def open_streams(source: Source, config: RunConfig) -> Streams:
     def training(shape: Shape) -> TaskStream:
         return source.stream(f"{config.split}.train", shape, config.seed)
 
+    if isinstance(source, StoreSource):
+        check_ways(source.stores[0], config)
     shape = config.training_shape
     trained = training(shape)
     if config.random_shots and shape.shot is not None:

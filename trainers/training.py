@@ -12,6 +12,7 @@ from torch import Tensor
 
 from episodes.errors import EpisodesError
 from episodes.sampling.adaptive import Adaptive
+from trainers import long_run
 from trainers.algorithms import Adaptation
 from trainers.config import RunConfig
 from trainers.files import writing
@@ -28,6 +29,8 @@ from trainers.tracking.tracker import TrackedLog, Tracker
 from trainers.types import Batch
 
 SECONDS_BETWEEN_CHECKPOINTS = 15.0
+SECONDS_OF_A_PACE = 10.0
+"""The first iterations are slower: the time left is judged after so many seconds."""
 
 
 def adaptation_at(config: RunConfig, how: Adaptation, iteration: int) -> Adaptation:
@@ -147,14 +150,23 @@ class Training:
         with self.progress.phase(
             "training", "iteration", total, done, size, self.learner.metric
         ) as phase:
+            is_paced = done > 0  # A resumed run keeps its settings, whatever it takes.
             self._validate_if_due()
             for batch in batches:
                 step = self.outer_step(batch)
                 finite = (step.loss, step.figure) if math.isfinite(step.loss) else (None, None)
                 phase.update(self.position.iteration, *finite)
+                if not is_paced and phase.seconds >= SECONDS_OF_A_PACE:
+                    is_paced = True
+                    self._note_if_long(phase.seconds_left)
                 self._validate_if_due()
                 if time.monotonic() - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
                     self._save()
+
+    def _note_if_long(self, seconds_left: float) -> None:
+        image_size = getattr(self.learner.training.backbone, "image_size", None)
+        if (hint := long_run.hint(seconds_left, self.config, image_size)) is not None:
+            self.progress.note(hint)
 
     def _outer_gradient(self, batch: Batch) -> OuterStep:
         """Sets the gradients of the next iteration, on a batch of the stream, or a sampler's."""

@@ -1,41 +1,71 @@
 """What the commands share: the group, errors as lines, and options that return."""
 
 import errno
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
 
-from episodes.errors import EpisodesError
+from episodes.errors import EpisodesError, did_you_mean, unknown_name
 
 
 class ErrorLineGroup(click.Group):
     """A command group that prints what users can mend as one line and exits with its code."""
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with errors_as_lines():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with errors_as_lines():
             return super().invoke(ctx)
-        except EpisodesError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except OSError as error:
-            if error.errno == errno.EPIPE:
-                raise
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(EpisodesError.exit_code)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from episodes.errors import unknown_name
-
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise unknown_name("command", args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+
+@contextmanager
+def errors_as_lines() -> Iterator[None]:
+    """Prints an error that users can mend, also one in how they typed, and exits with its code."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        _exit_saying(_typed_wrongly(error), error.exit_code)
+    except EpisodesError as error:
+        _exit_saying(str(error), error.exit_code)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        _exit_saying(str(error), EpisodesError.exit_code)
+
+
+def _exit_saying(text: str, exit_code: int) -> NoReturn:
+    click.echo(f"error: {text}", err=True)
+    raise click.exceptions.Exit(exit_code)
+
+
+def _typed_wrongly(error: click.UsageError) -> str:
+    """What click says of a flag or an argument, in a line that ends with the help to ask for."""
+    told = " ".join(error.format_message().split()).rstrip(".")
+    text = told[:1].lower() + told[1:]
+    context = error.ctx or click.get_current_context()  # None where a flag lacks its value.
+    if isinstance(error, click.NoSuchOption):
+        parameters = context.command.get_params(context)
+        flags = [flag for each in parameters for flag in (*each.opts, *each.secondary_opts)]
+        text = f"unknown option {error.option_name!r}{did_you_mean(error.option_name, flags)}"
+    command = " ".join(filter(None, (context.command_path, context.invoked_subcommand)))
+    return f"{text} (all options: `{command} --help`)"
 
 
 @click.group(cls=ErrorLineGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -4,13 +4,12 @@ import hashlib
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from episodes.errors import EpisodesError, UsageError
+from episodes.errors import EpisodesError, UsageError, did_you_mean
 from episodes.readers import Record
 
 NAMED = 3
@@ -82,11 +81,10 @@ def composed(name: str) -> str:
 
 def unknown_class(name: str, class_names: frozenset[str], where: str) -> UsageError:
     """The error for a name, read in `where`, that no class has: with the nearest one that has."""
-    nearest = get_close_matches(name, sorted(class_names), n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    names = sorted(class_names)
     return UsageError(
-        f"{where} names the class {name!r}, which is not there: {hint}"
-        f"(the classes: {some_of(sorted(class_names))})"
+        f"{where} names the class {name!r}, which is not there{did_you_mean(name, names)} "
+        f"(the classes: {some_of(names)})"
     )
 
 

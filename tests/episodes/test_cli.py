@@ -138,3 +138,23 @@ def test_show_says_what_does_not_fit(run, tiny: Tiny) -> None:
     assert (
         unwritable.stderr == "error: cannot write /nowhere/sheet.png: No such file or directory\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["show", "tiny", "--spilt", "test"], "unknown option '--spilt': did you mean '--split'?"),
+        (["show"], "missing argument 'NAME'"),
+    ],
+)
+def test_what_is_typed_wrongly_is_one_line(run, arguments: list[str], line: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {line} (all options: `main show --help`)\n"
+
+
+def test_too_few_classes_name_a_way_and_the_splits_that_have_more(run, tiny: Tiny) -> None:
+    run("prepare", "tiny", "--from", tiny.source)
+    found = run("show", "tiny", "--split", "quarters.val", "--way", 5).stderr
+    assert "has 4 classes; too few for way 5: choose way 4 or less, or a split" in found
+    assert "quarters.train" in found and "quarters.test" not in found

@@ -110,7 +110,7 @@ def test_export_notes_what_may_not_be_passed_on(tmp_path: Path) -> None:
         (["export", "tiny", "-o", "x", "--format", "tar"], "unknown format 'tar': did you mean"),
         (["export", "tiny", "-o", "x", "--count", "0"], "count is 0; expected a whole number"),
         (["export", "--check", "x", "--way", "5"], "--check takes no --way: the export says"),
-        (["stream", "tiny", "--format", "hdf5"], "unknown format 'hdf5': (known: tar, arrow)"),
+        (["stream", "tiny", "--format", "hdf5"], "unknown format 'hdf5' (known: tar, arrow)"),
         (["stream", "tiny", "--start", "3", "--stop", "3"], "start 3, stop 3: there are no epi"),
         (["stream", "tiny", "--start", "-1"], "start -1, stop None: there are no episodes"),
     ],

@@ -1,6 +1,7 @@
 """The catalog against the classes that it describes without importing them."""
 
 import dataclasses
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -88,3 +89,15 @@ def test_smoothing_and_clamp_have_the_defaults_of_personalized() -> None:
 def test_an_unknown_name_fails_with_the_nearest_one() -> None:
     with pytest.raises(UsageError, match="unknown algorithm 'fomalm': did you mean 'fomaml'"):
         catalog.find("algo", "fomalm")
+
+
+@pytest.mark.parametrize("name", catalog.ALGORITHMS)
+def test_an_algorithm_is_called_as_its_page_is(name: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "algorithms" / f"{name}.md"
+    heading = page.read_text(encoding="utf-8").splitlines()[0]
+    assert heading == f"# {catalog.find('algo', name).title} (`--algo {name}`)"
+
+
+def test_what_heads_a_page_names_rates_where_there_are_any() -> None:
+    assert catalog.title("anil", "personalized") == "ANIL with personalized rates"
+    assert catalog.title("protonet", "none") == "Prototypical networks"

@@ -229,7 +229,7 @@ def test_a_damaged_checkpoint_is_named(
         (("--way", "7"), "quarters.val has 6 classes; too few for way 7"),
         (("--train-way", "4"), "--train-way 4 differs from --way 5"),
         (("--query", "9"), "too few for shot 1 + query 9"),
-        (("--resume", "runs/none"), "runs/none: no such run directory"),
+        (("--resume", "runs/none"), "runs/none: no such directory; expected a run: make one with"),
         (("--resume", "runs/none", "--out", "run"), "leave out --out, --config"),
     ],
 )
@@ -240,9 +240,37 @@ def test_a_wrong_flag_is_refused_before_anything_is_written(
     assert not Path("runs").exists()
 
 
-def test_click_refuses_a_wrong_type_with_exit_code_2(train: Callable[..., Result]) -> None:
-    result = train("--way", "five")
-    assert result.exit_code == 2 and "'five' is not a valid integer" in result.stderr
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "--way", "five"), "invalid value for '--way': 'five' is not a valid integer"),
+        (("run", "--iteration", 5), "unknown option '--iteration': did you mean '--iterations'?"),
+        (("run", "--no-adpt-bn"), "unknown option '--no-adpt-bn': did you mean '--no-adapt-bn'?"),
+        (("run", "--qqq"), "unknown option '--qqq'"),
+        (("run", "--out"), "option '--out' requires an argument"),
+        (("run", "stray"), "got unexpected extra argument (stray)"),
+        (("run", "--track", "x"), "'--track': 'x' is not one of 'tensorboard', 'wandb', 'mlflow'"),
+        (("adapt", "model"), "missing option '--support'"),
+        (("export",), "missing argument 'RUN'"),
+    ],
+)
+def test_what_is_typed_wrongly_is_one_line_with_the_help_to_ask_for(
+    command: Callable[..., Result], arguments: tuple[object, ...], message: str
+) -> None:
+    result = command(*arguments)
+    line = error_line(result, 2)
+    assert message in line and result.stderr == f"error: {line}\n"
+    assert line.endswith(f" (all options: `main {arguments[0]} --help`)")
+
+
+def test_the_programs_own_flags_are_refused_alike_and_without_a_command_they_tell_of_all(
+    command: Callable[..., Result],
+) -> None:
+    assert error_line(command("--versoin"), 2) == (
+        "unknown option '--versoin': did you mean '--version'? (all options: `main --help`)"
+    )
+    assert "Commands:" in command().stderr and "error:" not in command().stderr
+    assert command("run", "--help").exit_code == 0
 
 
 def test_a_folder_in_use_or_with_a_run_is_refused(train: Callable[..., Result]) -> None:

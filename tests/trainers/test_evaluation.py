@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from episodes import EpisodeBatch
+from trainers import report
 from trainers.algorithms import ANIL, MAML, Adaptation, ProtoNet
 from trainers.evaluation import Evaluation, confidence_interval, evaluate
 from trainers.metrics import ACCURACY, MSE, accuracy, mse
@@ -106,6 +107,20 @@ def test_tasks_at_once_are_measured_as_one_by_one(algorithm, measure):
     np.testing.assert_allclose(batched.losses, looped.losses, rtol=1e-10)
     np.testing.assert_array_equal(batched.rates, looped.rates)
     np.testing.assert_array_equal(batched.branches, looped.branches)
+
+
+def test_without_an_inner_loop_there_is_a_rate_of_no_step(measure):
+    for batched in (False, True):
+        found = report.test_rates(
+            measure(algorithm=ProtoNet(), steps=0, batched=batched), branches=None
+        )
+        assert found.pop("branches") is None
+        assert found == dict.fromkeys(("mean", "std", "support_loss", "grad_norm"), [])
+
+
+def test_the_norm_is_that_of_the_gradient_of_all_tensors(measure):
+    evaluation = replace(measure(), grad_norms=np.array([[[3.0, 4.0]], [[0.0, 7.0]]]))
+    assert report.test_rates(evaluation, None)["grad_norm"] == [6.0]
 
 
 def test_evaluation_is_the_same_for_any_batch_size(measure):

@@ -109,6 +109,7 @@ def test_the_page_has_the_figures_of_the_run(run_page: Page, runs: Path) -> None
     assert f"{mean:.2f} ± {interval:.2f} %" in run_page.text
     assert test["fingerprint"] in run_page.text
     assert results["store"]["digest"] in run_page.text
+    assert run_page.text.count("ANIL with personalized rates on") == 2  # <title> and <h1>
     assert f"over {test['episodes']} fixed episodes" in run_page.text
     for name, value in results["config"].items():
         shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value

@@ -1,6 +1,8 @@
 """Exported models: loaded, they adapt as the run's own evaluation does, and damage is named."""
 
 import json
+import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from click.testing import CliRunner, Result
 import episodes
 from episodes.errors import EpisodesError, UsageError
 from episodes.sealed import read_sealed, sealed
-from trainers import config, learner, load, model, run_directory
+from trainers import config, learner, load, model, model_files, run_directory
 from trainers.cli import main
 from trainers.metrics import balanced_cross_entropy
 from trainers.outer_state import OuterState, load_weights
@@ -146,7 +148,7 @@ def test_the_card_and_the_settings_say_what_it_is_and_name_no_path(
     store = episodes.open(grey)
 
     assert store.stream("test", 5, 1, 2, seed=0).fingerprint(2) in card and store.digest in card
-    assert 'model = load("exported")' in card and "1 of 1 outer iterations" in card
+    assert 'model = load("exported")' in card and "1 of 1 outer iteration of 2 tasks" in card
     assert settings["dataset"] == "grey" and settings["algo"] == "anil"
     assert not any(str(grey.parent) in path.read_text("latin-1") for path in exported.iterdir())
     assert {path.name for path in exported.iterdir()} == {
@@ -185,10 +187,12 @@ def test_incomplete_and_damaged_exports_are_named(exported: Path, tmp_path: Path
     with pytest.raises(EpisodesError, match=r"config.json is damaged \(its SHA-256 differs\)"):
         load(exported)
     described.unlink()
-    with pytest.raises(EpisodesError, match="not a model: it has no config.json: export it again"):
-        load(exported)
-    with pytest.raises(UsageError, match="no such folder; expected a run, or what"):
-        load(tmp_path / "nothing")
+    for folder, said in (
+        (exported, "neither a run .no config.toml"),
+        ("none", "no such directory"),
+    ):
+        with pytest.raises(UsageError, match=f"{said}.*`trainers run --out DIR`, or `trainers exp"):
+            load(tmp_path / folder)
 
 
 def test_a_model_that_a_gpu_trained_is_loaded_where_there_is_none(
@@ -313,3 +317,29 @@ def test_images_of_any_size_become_those_that_the_store_would_hold(exported: Pat
     found = load(exported).inputs([pixels, np.asarray(grey)])
     expected = torch.as_tensor(np.asarray(grey).copy())[None].float() / 255
     assert torch.equal(found, torch.stack([expected, expected]))
+
+
+def test_a_run_that_is_not_finished_is_told(begun: Callable[..., Path], trained: Path) -> None:
+    run = begun({**ANIL, "iterations": 60_000})
+    note = f"{run} is not finished (iteration 0 of 60,000): its last checkpoint is used"
+    with pytest.warns(UserWarning, match=re.escape(note)):
+        assert load(run).notes == (note,)
+    assert f"note: {note}\n" == invoke("export", run).stderr
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load(trained).notes == load(run / "model").notes == ()
+
+
+def test_the_checkpoint_of_an_unfinished_run_is_named(
+    begun: Callable[..., Path], grey: Path
+) -> None:
+    directory = run_directory.find(begun({**ANIL, "iterations": 60_000}))
+    settings, _ = read_config(directory)
+    state = OuterState(settings, learner.build(settings, open_source(str(grey))))
+    state.position.iteration, state.position.best = 1097, [(0.5, 1040)]
+    for path in (directory.last_checkpoint, directory.best_checkpoint(1040)):
+        state.save(path)
+    (note,) = model_files.read(directory.path).notes
+    assert "(iteration 1,097 of 60,000): its checkpoint of iteration 1,040 is used" in note
+    (note,) = model_files.model_of_run(directory.path, "last").notes
+    assert note.endswith("its last checkpoint is used")

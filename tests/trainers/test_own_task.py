@@ -121,6 +121,26 @@ def test_an_export_predicts_what_its_run_does(
     assert rows("other/predictions.csv") != rows("of-run/predictions.csv")
 
 
+def test_colours_that_a_grey_model_does_not_see_are_told(
+    adapt: Callable[..., Result], folders: tuple
+) -> None:
+    told = "note: the model was trained on 16 x 16 grey images of grey, to which the colour"
+    path = folders[1] / "fox" / "picture 3.png"
+    pixels = np.repeat(np.asarray(Image.open(path))[..., np.newaxis], 3, 2)
+    Image.fromarray(pixels).save(path)  # Three channels alike are no colours.
+    assert told not in adapt().stderr
+    Image.fromarray(pixels // np.array([1, 2, 3], np.uint8)).save(path)
+    assert told in adapt().stderr
+
+
+def test_a_run_that_is_not_finished_is_told(
+    adapt: Callable[..., Result], run: Path, tmp_path: Path
+) -> None:
+    half = shutil.copytree(run, tmp_path / "half")
+    (half / "results.json").unlink()
+    assert "half is not finished (iteration 2 of 2): its " in adapt(model=half).stderr
+
+
 def test_loose_images_are_classified_without_a_truth(
     adapt: Callable[..., Result], folders: tuple
 ) -> None:

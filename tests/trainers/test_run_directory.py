@@ -56,10 +56,9 @@ def test_a_file_in_the_way_of_the_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_not_found(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such run directory"):
-        run_directory.find(tmp_path / "none")
-    with pytest.raises(UsageError, match="holds no config.toml"):
-        run_directory.find(tmp_path)
+    for path, found in ((tmp_path / "none", "no such directory"), (tmp_path, "holds no run")):
+        with pytest.raises(UsageError, match=f"{found}.*make one with `trainers run --out DIR`"):
+            run_directory.find(path)
 
 
 def test_the_lock_keeps_another_process_out(tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def made(request: Request) -> list[Outcome]:
 
 def test_a_table_is_trained_once_and_told(small: Table, tmp_path: Path) -> None:
     machine = {"threads": 1}
-    budget = Budget.of("1 iterations")
+    budget = Budget.of("1 iteration")
     request = Request(small, small.cells, tmp_path, seeds=2, budget=budget, machine=machine)
     found = made(request)
     runs = sorted(path for path in request.runs.iterdir() if path.is_dir())
@@ -255,7 +255,7 @@ def test_a_table_is_trained_once_and_told(small: Table, tmp_path: Path) -> None:
 
     writing.write(request, found)
     page = (tmp_path / "small.md").read_text()
-    assert "| 1 of 3 (budget) |" in page and "**Limited by a budget**: 1 iterations" in page
+    assert "| 1 of 3 (budget) |" in page and "**Limited by a budget**: 1 iteration in" in page
     assert "- error other: it is not here" in page
     data = json.loads((tmp_path / "small.json").read_text())
     second = data["cells"][0]["seeds"][1]

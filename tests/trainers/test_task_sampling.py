@@ -155,7 +155,7 @@ def test_a_run_of_features_that_is_not_there_is_told_of_before_anything_is_writt
     train: Callable[..., Result],
 ) -> None:
     result = train("--sampler", "s-dpp", "--dpp-run", "nowhere", "--out", "run")
-    assert result.exit_code == 2 and "nowhere: no such run directory" in result.stderr
+    assert result.exit_code == 2 and "nowhere: no such directory; expected a run" in result.stderr
     assert not Path("run").exists()
 
 

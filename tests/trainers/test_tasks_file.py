@@ -303,7 +303,7 @@ def test_damaged_files_are_refused_in_one_line(suffix: str, tmp_path: Path) -> N
     ("split", "shot", "query", "message"),
     [
         ("tets", 1, 1, "did you mean 'test'"),
-        ("val", 1, 1, r"unknown split 'val': \(known: t"),
+        ("val", 1, 1, r"unknown split 'val' \(known: t"),
         ("train", 4, 3, "task mu has 6 points; 4 support and 3 query points need 7"),
         ("train", 0, 3, "shot is 0"),
     ],

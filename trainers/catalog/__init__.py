@@ -29,6 +29,7 @@ __all__ = [
     "changes_of_dataset",
     "find",
     "is_regression",
+    "title",
 ]
 
 TABLES = {
@@ -74,3 +75,9 @@ def find(setting: str, name: str) -> Entry:
     if name not in table:
         raise unknown_name(kind, name, table)
     return table[name]
+
+
+def title(algo: str, lr: str) -> str:
+    """`ANIL with personalized rates`, `Prototypical networks`: what heads a page about a run."""
+    rates = "" if lr == "none" else f" with {lr} rates"
+    return f"{find('algo', algo).title}{rates}"

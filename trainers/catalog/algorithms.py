@@ -15,6 +15,7 @@ ALGORITHMS = table(
         "every weight adapts; the outer gradient runs through the inner steps",
         MAML_PAPER,
         settings=ADAPT_BN,
+        title="MAML",
     ),
     Entry(
         "fomaml",
@@ -22,9 +23,21 @@ ALGORITHMS = table(
         MAML_PAPER,
         settings=ADAPT_BN,
         changes={"first_order": True},
+        title="First-order MAML",
     ),
-    Entry("anil", "the head alone adapts", "Raghu et al. 2020, Rapid Learning or Feature Reuse?"),
-    Entry("boil", "the body alone adapts", "Oh et al. 2021, BOIL", settings=ADAPT_BN),
+    Entry(
+        "anil",
+        "the head alone adapts",
+        "Raghu et al. 2020, Rapid Learning or Feature Reuse?",
+        title="ANIL",
+    ),
+    Entry(
+        "boil",
+        "the body alone adapts",
+        "Oh et al. 2021, BOIL",
+        settings=ADAPT_BN,
+        title="BOIL",
+    ),
     Entry(
         "reptile",
         "moves the weights towards the adapted ones",
@@ -39,6 +52,7 @@ ALGORITHMS = table(
             "lr": "fixed",
         },
         rates=UNLEARNED_RATES,
+        title="Reptile",
     ),
     Entry(
         "protonet",
@@ -47,6 +61,7 @@ ALGORITHMS = table(
         changes=NO_INNER_LOOP,
         rates=("none",),
         any_way=True,
+        title="Prototypical networks",
     ),
     Entry(
         "proto-maml",
@@ -54,6 +69,7 @@ ALGORITHMS = table(
         "Triantafillou et al. 2020, Meta-Dataset",
         settings={"adapt_bn": False},
         changes={"head_init": "prototypes", "bn": "support"},
+        title="Proto-MAML",
     ),
     Entry(
         "imaml",
@@ -62,6 +78,7 @@ ALGORITHMS = table(
         settings={"proximity": 2.0, "cg_steps": 5},
         changes={"lr": "fixed"},
         rates=UNLEARNED_RATES,
+        title="Implicit MAML",
     ),
     Entry(
         "r2d2",
@@ -71,17 +88,20 @@ ALGORITHMS = table(
         changes=NO_INNER_LOOP,
         rates=("none",),
         any_way=True,
+        title="R2-D2",
     ),
     Entry(
         "t-net",
         "MAML with a learned matrix after each layer, which does not adapt",
         "Lee and Choi 2018, Gradient-Based Meta-Learning with Learned Layerwise Metric",
         settings=ADAPT_BN,
+        title="T-Net",
     ),
     Entry(
         "mt-net",
         "T-Net in which learned random masks choose the channels that adapt",
         "Lee and Choi 2018, Gradient-Based Meta-Learning with Learned Layerwise Metric",
         settings=ADAPT_BN,
+        title="MT-Net",
     ),
 )

@@ -20,7 +20,8 @@ class Entry:
     that it works with under `rates` if not all do; `any_way` says that test episodes may have
     another way than training's;
     `elsewhere` lists settings that are not fields of what the entry names. A rate scheme that
-    learns something of each row of the head has `of_head_rows`.
+    learns something of each row of the head has `of_head_rows`. `title` is an algorithm's name as
+    papers write it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Entry:
     any_way: bool = False
     elsewhere: tuple[str, ...] = ()
     of_head_rows: bool = False
+    title: str = ""
 
 
 def table(*entries: Entry) -> dict[str, Entry]:

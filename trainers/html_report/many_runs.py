@@ -20,6 +20,7 @@ from trainers.html_report.run_files import RunFiles
 from trainers.metrics import METRICS
 from trainers.pictures import figure_of, png, smoothed
 from trainers.settings import dashed
+from trainers.wording import plural
 
 SAME_IN_MANY = ("threads", "device")
 MOST_CURVES_NAMED = 12
@@ -61,7 +62,8 @@ def varied_settings(runs: Sequence[RunFiles]) -> list[str]:
 
 def _measured(run: RunFiles) -> tuple[str, str]:
     if run.results is None:
-        return f"{run.done} of {run.config.iterations} iterations", ""
+        total = run.config.iterations
+        return f"{run.done} of {total} {plural('iteration', total)}", ""
     test = run.results["test"]
     metric = METRICS[test["metric"]]
     figure = metric.text(test[metric.name], test["interval"])

@@ -14,7 +14,7 @@ from trainers.config import RunConfig, Settings
 from trainers.metrics import METRICS, Metric
 from trainers.recorded import read_config
 from trainers.report import Figures
-from trainers.run_directory import RunDirectory, read_metrics
+from trainers.run_directory import MAKE_A_RUN, RunDirectory, read_metrics
 from trainers.settings import flag
 
 Record = Mapping[str, Any]
@@ -96,15 +96,14 @@ def find_runs(path: Path) -> list[RunDirectory]:
     Raises UsageError where there is none.
     """
     if not path.is_dir():
-        raise UsageError(f"{path}: no such directory; expected a run, or a folder of runs")
+        raise UsageError(
+            f"{path}: no such directory; expected a run, or a folder of runs: {MAKE_A_RUN}"
+        )
     if RunDirectory(path).config.exists():
         return [RunDirectory(path)]
     found = [RunDirectory(file.parent) for file in sorted(path.rglob("config.toml"))]
     if not found:
-        raise UsageError(
-            f"{path} holds no run (no config.toml in it or under it): "
-            "make one with `trainers run --out DIR`"
-        )
+        raise UsageError(f"{path} holds no run (no config.toml in it or under it): {MAKE_A_RUN}")
     return found
 
 

@@ -20,6 +20,7 @@ from trainers.metrics import METRICS
 from trainers.progress import clock
 from trainers.report import Figures
 from trainers.settings import SETTINGS, dashed
+from trainers.wording import plural
 
 GROUPS = {
     "Data and tasks": (
@@ -94,7 +95,7 @@ def _checkpoint(results: Figures) -> str:
 def _progress(run: RunFiles) -> Html:
     metric, total = run.metric, run.config.iterations
     parts = [
-        paragraph(f"{run.done} of {total} iterations", kind="headline"),
+        paragraph(f"{run.done} of {total} {plural('iteration', total)}", kind="headline"),
         paragraph(
             "This run is not finished, so nothing is tested yet; below is what is there. "
             f"It continues with trainers run --resume {run.directory.path}",
@@ -120,8 +121,9 @@ def curves(run: RunFiles) -> Html:
     test = None if run.results is None else run.results["test"]
     drawn = pictures.learning_curve(run.metric, run.iterations, run.validations, test)
     alt = (
-        f"Query loss and {run.metric.name} of training over {run.done} iterations, with "
-        f"{len(run.validations)} validations"
+        f"Query loss and {run.metric.name} of training over {run.done} "
+        f"{plural('iteration', run.done)}, with {len(run.validations)} "
+        f"{plural('validation', len(run.validations))}"
     )
     return section("Learning curves", picture(drawn, alt), *_validations(run))
 

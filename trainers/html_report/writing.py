@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trainers import catalog
 from trainers.files import write_whole, writing
 from trainers.html_report import many_runs, run_sections
 from trainers.html_report.elements import Html, paragraph
@@ -40,7 +41,8 @@ def write_report(
 def run_page(run: RunFiles, episodes: int, progress: Progress) -> Html:
     """The page of one run."""
     config = run.config
-    title = f"{config.algo} with {config.lr} rates on {run.tables['store']['name']} {config.split}"
+    method = catalog.title(config.algo, config.lr)
+    title = f"{method} on {run.tables['store']['name']} {config.split}"
     return page(
         title,
         paragraph(f"{config.shape}, seed {config.seed} · {run.name}", kind="note"),

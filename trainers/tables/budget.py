@@ -8,7 +8,7 @@ from episodes.errors import UsageError
 from trainers.config import Settings
 from trainers.settings import Value
 
-WRITTEN = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h|iterations)")
+WRITTEN = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h|iterations?)")
 SECONDS = {"s": 1, "min": 60, "h": 3600}
 PACE_ITERATIONS = 20
 
@@ -30,7 +30,7 @@ class Budget:
                 f"--budget {text}: expected such as '30min', '2h', '90s' or '2000 iterations'"
             )
         number, unit = found.groups()
-        if unit != "iterations":
+        if not unit.startswith("iteration"):
             return cls(text, seconds=float(number) * SECONDS[unit])
         if "." in number:
             raise UsageError(f"--budget {text}: expected a whole number of iterations")

@@ -13,6 +13,7 @@ from trainers.tables.listing import paper_text
 from trainers.tables.making import Request
 from trainers.tables.outcome import Outcome
 from trainers.tables.quantities import Measured, Quantity
+from trainers.wording import plural
 
 AGREEMENT = (
     "`agrees`: the 95 % interval of the difference, that of two independent means, has 0 in it; a "
@@ -56,10 +57,11 @@ def _budget_told(request: Request, limited: Sequence[Outcome]) -> str:
     count = limited[0].iterations
     is_time = request.budget.seconds is not None
     came_to = f", {request.budget.text} of training in all" if is_time else ""
+    iterations = plural("iteration", count)
     return (
-        f"**Limited by a budget**{came_to}: {count:,} iterations in each of {len(limited)} cells "
-        f"in place of their own, as `--budget '{count} iterations'` has it. These are no "
-        "reproductions."
+        f"**Limited by a budget**{came_to}: {count:,} {iterations} in each of {len(limited)} "
+        f"{plural('cell', len(limited))} in place of its own, as `--budget '{count} {iterations}'` "
+        "has it. These are no reproductions."
     )
 
 

@@ -1,5 +1,6 @@
 """Work done ahead in threads, handed over in its order."""
 
+import atexit
 import sys
 import threading
 from collections import deque
@@ -29,6 +30,18 @@ def prefetched(
     ahead: deque[_Job[Result]] = deque()
     jobs: SimpleQueue[_Job[Result] | None] = SimpleQueue()
     workers = [_started(jobs) for _ in range(threads)]
+
+    def end() -> None:
+        for job in ahead:
+            job.claim()
+        for _ in workers:
+            jobs.put(None)
+        for worker in workers:
+            if not sys.is_finalizing():
+                worker.join()
+
+    # A thread that the interpreter's end finds in C++ takes the process down with it.
+    atexit.register(end)
     try:
         while True:
             for task in islice(waiting, threads + 3 - len(ahead)):
@@ -40,13 +53,8 @@ def prefetched(
                 any(job.do() for job in ahead)
             yield ahead.popleft().result()
     finally:
-        for job in ahead:
-            job.claim()
-        for _ in workers:
-            jobs.put(None)
-        for worker in workers:
-            if not sys.is_finalizing():
-                worker.join()
+        atexit.unregister(end)
+        end()
 
 
 class _Job(Generic[Result]):

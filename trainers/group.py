@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from episodes.errors import UsageError
 from trainers.types import Params
@@ -112,7 +113,8 @@ def ranks() -> Iterator[Group]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group()
+    store, rank, world = next(rendezvous("env://"))
+    dist.init_process_group(store=_of_this_start(store), rank=rank, world_size=world)
     try:
         yield Group.current()
     finally:
@@ -121,4 +123,20 @@ def ranks() -> Iterator[Group]:
 
 def is_restarted() -> bool:
     """Whether torchrun started these processes again, after others that failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return _restarts() > 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def _of_this_start(store: dist.Store) -> dist.Store:
+    """The store without what earlier starts left in it.
+
+    torchrun keeps one store over its restarts; ranks that find the addresses of those that died
+    wait for them, or fail. On several nodes each counts its own restarts, so that there the numbers
+    of the ranks may differ, and the store stays as it is.
+    """
+    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        return store
+    return dist.PrefixStore(f"start {_restarts()}", store)

@@ -1,6 +1,8 @@
 """Work ahead in threads: its order, its errors, what it holds, and that nobody waits idly."""
 
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -132,3 +134,17 @@ def test_threads_end_when_the_results_are_left() -> None:
     assert threading.active_count() == before + 4
     results.close()
     assert threading.active_count() == before
+
+
+def test_no_thread_is_left_when_the_interpreter_ends() -> None:
+    # One that is found in C++ then ends the process by std::terminate, as torch's users saw.
+    script = """
+import atexit, threading, time
+from episodes.prefetch import prefetched
+
+atexit.register(lambda: print([thread.name for thread in threading.enumerate()]))
+left_open = prefetched([lambda: time.sleep(0.1)] * 20, threads=2)
+next(left_open)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "['MainThread']\n", "")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from episodes.errors import UsageError, some_of
+from episodes.manifest import PARTS
 from episodes.store import Store
 from trainers import combinations
 from trainers.config import RunConfig
@@ -13,7 +14,7 @@ Ways = Mapping[str, int]
 
 def check_ways(store: Store, config: RunConfig) -> None:
     """Raises UsageError, with the flags that mend it, where a part has too few classes."""
-    counts = {p: len(store.split_classes(f"{config.split}.{p}")) for p in ("train", "val", "test")}
+    counts = _counts(store, config.split)
     ways = _ways(config, counts)
     short = [part for part, way in ways.items() if counts[part] < way]
     if short:
@@ -22,6 +23,10 @@ def check_ways(store: Store, config: RunConfig) -> None:
             f"{store.name} {config.split}.{part} has {counts[part]} classes; too few for way "
             f"{ways[part]}: {_remedy(store, config, counts, short)}"
         )
+
+
+def _counts(store: Store, scheme: str) -> dict[str, int]:
+    return {part: len(store.split_classes(f"{scheme}.{part}")) for part in PARTS}
 
 
 def _ways(config: RunConfig, counts: Mapping[str, int]) -> Ways:
@@ -47,8 +52,8 @@ def _remedy(store: Store, config: RunConfig, counts: Mapping[str, int], short: l
 
 def _schemes_with_enough(store: Store, config: RunConfig) -> list[str]:
     found = []
-    for scheme, parts in store.info.splits.items():
-        counts = {part: len(ids) for part, ids in parts.items()}
+    for scheme in store.info.splits:
+        counts = _counts(store, scheme)
         if all(counts[part] >= way for part, way in _ways(config, counts).items()):
             found.append(scheme)
     return found
